@@ -1,0 +1,307 @@
+"""Every event the product can emit.
+
+Events are the one instrumentation interface: logs, metrics, health and tests subscribe. They carry ids, sizes and counts,
+never record contents. Names are noun and past participle; `level` says how loud the log line is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Base of all events."""
+
+    level: ClassVar[Level] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStarted(Event):
+    """A service's thread runs."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStopped(Event):
+    """A service's thread ended as asked."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFailed(Event):
+    """A service died; the supervisor stops the process."""
+
+    level: ClassVar[Level] = "error"
+    service: str
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressMade(Event):
+    """A service went round its loop; feeds the watchdog."""
+
+    level: ClassVar[Level] = "debug"
+    service: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowCaptured(Event):
+    """One step of capture is durable."""
+
+    level: ClassVar[Level] = "debug"
+    flow: str
+    rows: int
+    records: int
+    unchanged: int
+    messages: int
+    quarantined: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLoadAdvanced(Event):
+    """The first load of a flow has got so far."""
+
+    flow: str
+    done: int
+    total: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstLoadCompleted(Event):
+    """The first load of a flow is durable; polling starts."""
+
+    flow: str
+    done: int
+
+
+@dataclass(frozen=True, slots=True)
+class FlowPaused(Event):
+    """A flow stopped and says why; `by` is operator, disk, hub or source."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowResumed(Event):
+    """A paused flow goes on."""
+
+    flow: str
+    by: str
+
+
+@dataclass(frozen=True, slots=True)
+class RecordQuarantined(Event):
+    """Input was put aside with a reason; its neighbours flow on."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    item_id: str
+    reason: str
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLost(Event):
+    """The source cannot be reached; capture tries again."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    error: Exception
+    delay_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOpened(Event):
+    """The source answers."""
+
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileArchived(Event):
+    """A file was read to its end and archived after the commit."""
+
+    flow: str
+    name: str
+    size_bytes: int
+    rows: int
+    rejected: int
+
+
+@dataclass(frozen=True, slots=True)
+class GapOpened(Event):
+    """Something outside the promise happened."""
+
+    level: ClassVar[Level] = "error"
+    flow: str
+    number: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerConnected(Event):
+    """A connection to the broker is open; `role` is publish or consume."""
+
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLost(Event):
+    """A connection to the broker is gone; it is opened again after the delay."""
+
+    level: ClassVar[Level] = "warning"
+    role: str
+    error: Exception
+    delay_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesSent(Event):
+    """Messages were written to the socket."""
+
+    level: ClassVar[Level] = "debug"
+    flow: str
+    messages: int
+    records: int
+    body_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesConfirmed(Event):
+    """The broker took responsibility for messages."""
+
+    level: ClassVar[Level] = "debug"
+    flow: str
+    messages: int
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(Event):
+    """The broker returned or refused a message; its flow resumes at its lowest unconfirmed sequence."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    message_id: str
+    error: Exception
+    delay_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptSettled(Event):
+    """A verified receipt moved a message."""
+
+    level: ClassVar[Level] = "debug"
+    flow: str
+    message_id: str
+    outcome: str
+    records: int
+    latency_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptIgnored(Event):
+    """A receipt moved nothing: repeat or unknown."""
+
+    level: ClassVar[Level] = "debug"
+    message_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRejected(Event):
+    """A receipt that must never settle anything arrived. A security event."""
+
+    level: ClassVar[Level] = "error"
+    reason: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptsOverdue(Event):
+    """Confirmed messages have had no receipt for too long; the hub is asked about them."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class HubGreeted(Event):
+    """The hub answered our hello."""
+
+    hub: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForkDetected(Event):
+    """The hub holds another history of a flow."""
+
+    level: ClassVar[Level] = "error"
+    flow: str
+    epoch: str
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLow(Event):
+    """Free space fell below the low-water mark: capture pauses."""
+
+    level: ClassVar[Level] = "error"
+    path: str
+    free_bytes: int
+    mark_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DiskRecovered(Event):
+    """There is room again: capture goes on."""
+
+    path: str
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BodiesPurged(Event):
+    """Bodies of stored messages were dropped by age."""
+
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorActed(Event):
+    """A person changed something through the command line."""
+
+    user: str
+    action: str
+    subject: str
+    why: str
+
+
+Listener = Callable[[Event], None]
+
+
+class Events:
+    """Hands each event to every listener, in the emitting thread. Listeners must be quick and must not raise."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def emit(self, event: Event) -> None:
+        """Tell every listener."""
+        for listener in self._listeners:
+            listener(event)
+
+    def and_also(self, *listeners: Listener) -> Events:
+        """Return a bus that also tells these."""
+        return Events(*self._listeners, *listeners)
