@@ -189,6 +189,13 @@ class BadRecord(HuitongError):
         self.field = field
 
 
+class UnreadableRecord(BadRecord):
+    """One record of the input could not be read at all: its bytes are kept as they were."""
+
+    code = "HT-R002"
+    text = N_("a record cannot be read: {why}")
+
+
 # -- the broker ------------------------------------------------------------------------------------------------------
 
 

@@ -140,6 +140,45 @@ class FileArchived(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class FileRepeated(Event):
+    """A file came again with the content it had last time; it was archived and nothing was captured."""
+
+    flow: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChanged(Event):
+    """A file changed while it was read; its new content is read from the beginning, as a drop of its own."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    name: str
+    rows: int  # captured of the earlier content
+
+
+@dataclass(frozen=True, slots=True)
+class FileRefused(Event):
+    """A file was put aside whole, or left where it is because it must not be opened; other files flow on."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    name: str  # escaped
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValuesDoubted(Event):
+    """Records were sent although a check has doubts about a value."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    field: str
+    reason: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class GapOpened(Event):
     """Something outside the promise happened."""
 

@@ -141,6 +141,7 @@ class Trigger(StrEnum):
     MISSING = "missing"  # the hub says it never got it
     RESEND = "resend"  # an operator asks for the same message again
     DISCARD = "discard"  # an operator gives up; its sequence is voided
+    REWRAP = "rewrap"  # after a restore: a message of the new epoch carries these records now
 
 
 TRANSITIONS: Final[Mapping[tuple[State, Trigger], State]] = MappingProxyType(
@@ -151,6 +152,7 @@ TRANSITIONS: Final[Mapping[tuple[State, Trigger], State]] = MappingProxyType(
         (State.PENDING, Trigger.RECEIPT_FINAL): State.DEAD,
         (State.PENDING, Trigger.RECEIPT_RETRY): State.PENDING,
         (State.PENDING, Trigger.DISCARD): State.DEAD,
+        (State.PENDING, Trigger.REWRAP): State.DEAD,
         (State.CONFIRMED, Trigger.RECEIPT_STORED): State.STORED,
         (State.CONFIRMED, Trigger.RECEIPT_PARTLY): State.PARTLY_STORED,
         (State.CONFIRMED, Trigger.RECEIPT_FINAL): State.DEAD,
@@ -345,3 +347,42 @@ class Receipt:
     kid: str
     body: bytes
     jws: str
+
+
+def trigger_of(receipt: Receipt) -> Trigger | None:
+    """Return what a receipt does to its message; None for a fork, which moves nothing. A duplicate is stored already."""
+    match receipt.outcome:
+        case Outcome.STORED:
+            return Trigger.RECEIPT_STORED
+        case Outcome.DUPLICATE:
+            return Trigger.RECEIPT_PARTLY if receipt.refused else Trigger.RECEIPT_STORED
+        case Outcome.PARTLY_STORED:
+            return Trigger.RECEIPT_PARTLY
+        case Outcome.REFUSED_FINAL:
+            return Trigger.RECEIPT_FINAL
+        case Outcome.REFUSED_RETRY:
+            return Trigger.RECEIPT_RETRY
+        case Outcome.FORK:
+            return None
+
+
+class Verdict(StrEnum):
+    """What the store made of a receipt."""
+
+    MOVED = "moved"  # its message changed state (or, refused for now, was put back in line)
+    REPEAT = "repeat"  # the message had come to its end before
+    UNKNOWN = "unknown"  # there is no such message
+    MISMATCH = "mismatch"  # digest, sender, flow, epoch or sequence are not those of the message: alarm
+    HELD = "held"  # a fork: the message stays as it is and the flow is to be frozen
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """One receipt and what it did. `state` is the state after it; the rest describes the message, empty when unknown."""
+
+    message_id: str
+    verdict: Verdict
+    state: State | None = None
+    flow: str = ""
+    records: int = 0
+    created_at: datetime | None = None

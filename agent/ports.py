@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.model import (
     Append,
@@ -24,6 +24,7 @@ from agent.model import (
     OutboxEntry,
     Position,
     Receipt,
+    Settled,
 )
 
 
@@ -82,6 +83,18 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
+class Keyed(Protocol):
+    """A source that can look up single records; beside `Source`, for those that can."""
+
+    def read_keys(self, keys: Sequence[str]) -> Batch:
+        """Return the rows with these keys (canonical key text) as they are now; the position of the batch means nothing.
+
+        Called by the thread that calls `read`. Raises SourceUnavailable, SourceRefused.
+        """
+        ...
+
+
 class CaptureLog(Protocol):
     """The durable end of capture. `append` is the delivery guarantee."""
 
@@ -114,6 +127,14 @@ class CaptureLog(Protocol):
         """Store that a flow is paused and why; an empty reason resumes it."""
         ...
 
+    def room(self) -> bool:
+        """Whether an append that grows the store would be taken now; what a capture paused by StoreFull asks."""
+        ...
+
+    def flows(self) -> Sequence[FlowState]:
+        """Return every flow the store knows, by name, without its memory: what a hello tells the hub."""
+        ...
+
 
 # -- delivery --------------------------------------------------------------------------------------------------------
 
@@ -122,15 +143,18 @@ class Outbox(Protocol):
     """What waits to be sent and what became of what was sent. Callable from any thread."""
 
     def pending(self, flow: str, after: int, limit: int) -> Sequence[OutboxEntry]:
-        """Return pending entries of a flow with `entry_id` > `after`, in order, at most `limit`."""
+        """Return pending entries of a flow with `entry_id` > `after`, in order, at most `limit`.
+
+        May return fewer, so that bodies stay within some megabytes; none means that there are none.
+        """
         ...
 
     def confirm(self, entry_ids: Sequence[int]) -> None:
         """Note that the broker took these. Lazy: it rides on the next transaction, because losing it costs only a resend."""
         ...
 
-    def settle(self, receipts: Sequence[Receipt]) -> Future[Sequence[OutboxEntry | None]]:
-        """Apply verified receipts in one transaction; per receipt the entry it moved, None for a repeat or an unknown one."""
+    def settle(self, receipts: Sequence[Receipt]) -> Future[Sequence[Settled]]:
+        """Apply verified receipts in one transaction; per receipt, in order, what it did. Applying one twice is harmless."""
         ...
 
     def reopen(self, message_ids: Sequence[str]) -> Future[int]:

@@ -161,7 +161,9 @@ def call(path: Path, name: str, args: Mapping[str, object], timeout_secs: float)
         except PermissionError as error:
             raise Denied(path=path) from error
         except TimeoutError as error:
-            raise Busy(N_("the running agent does not answer on {path}"), hint=N_("try again; look at its log"), path=path) from error
+            raise Busy(
+                N_("the running agent does not answer on {path}"), hint=N_("try again; look at its log"), path=path
+            ) from error
     answer = msgspec.json.decode(line, type=_Answer)
     if answer.error is not None:
         raise RemoteError(answer.error)

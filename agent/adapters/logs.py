@@ -23,7 +23,9 @@ LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 class EventLog:
     """Listener that writes each event as one JSON line."""
 
-    def __init__(self, stream: BinaryIO, clock: Clock, *, level: str = "info", burst: int = 20, window_secs: float = 60.0) -> None:
+    def __init__(
+        self, stream: BinaryIO, clock: Clock, *, level: str = "info", burst: int = 20, window_secs: float = 60.0
+    ) -> None:
         self._level = LEVELS[level]
         self._limiter = _Limiter(clock, burst, window_secs)
         self._clock = clock

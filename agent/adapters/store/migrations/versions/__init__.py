@@ -1,0 +1,1 @@
+"""One file per step. A file, once released, is never edited."""

@@ -1,0 +1,17 @@
+"""The composition root: the only place that knows adapters, connectors and services at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agent.model import Finding
+    from agent.settings.agent_file import AgentFile
+
+
+def check_connections(settings: AgentFile) -> Sequence[Finding]:
+    """Try everything the configuration names, read-only (see `agent.app.live`)."""
+    from agent.app import live  # noqa: PLC0415 - drivers and the broker client are loaded only by those who connect
+
+    return live.check_connections(settings)

@@ -1,0 +1,230 @@
+"""`huitong demo`: the whole story in a minute, ending with a proof."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from agent.cli.base import Session, command, option, pass_session
+from agent.cli.demo.compare import Comparison, compare, expect_tables, expect_tax, read_postgres_hub, read_sqlite_hub
+from agent.cli.demo.registry import ZONE, Clerks
+from agent.cli.demo.sample import Sampler, TaxDrop, tax_drop
+from agent.cli.demo.world import AGENT, World
+from agent.cli.exit_codes import ExitCode
+from agent.cli.formatting import table
+from agent.i18n import N_, _
+
+PEOPLE: Final = 40_000
+COMPANIES: Final = 10_000
+TAX_LINES: Final = 2_000
+WORK_SECS: Final = 15.0
+SETTLE_SECS: Final = 75.0
+FLOWS: Final = {"people": N_("people"), "companies": N_("companies"), "tax": N_("tax list (CSV)")}
+
+
+@command("demo", help=N_("A complete demonstration on this machine: department, agent, broker and hub. Ends by itself with a proof."))
+@option("--postgres", is_flag=True, help=N_("PostgreSQL as source and as store of the hub, instead of SQLite"))
+@option("--keep", is_flag=True, help=N_("leave everything running and say what to try"))
+@option("--folder", type=click.Path(path_type=Path), metavar=N_("FOLDER"), help=N_("where to put everything; default a temporary one"))
+@pass_session
+def demo(session: Session, postgres: bool, keep: bool, folder: Path | None) -> ExitCode:
+    """Build the world, let it work, compare."""
+    place = folder or Path(tempfile.mkdtemp(prefix="huitong-demo-"))
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        with World(place, postgres=postgres, environment=os.environ) as world:
+            code = Demo(session, world).run()
+            if keep:
+                _stay(session, world)
+            return code
+    finally:
+        if not keep and folder is None:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+class Demo:
+    """One run of the demonstration."""
+
+    def __init__(self, session: Session, world: World) -> None:
+        self._output, self._world = session.output, world
+        self._now = datetime.now(UTC).astimezone(ZONE).replace(tzinfo=None)
+        self._sampler = Sampler(20261121, self._now)
+        self._drops: list[TaxDrop] = []
+
+    def run(self) -> ExitCode:
+        """Tell and do, step by step."""
+        started = time.monotonic()
+        self._say(_(N_("Starting a broker; setting up the hub and the department …")))
+        self._world.build()
+        self._say(_(N_("Filling the department's registry: {people} people, {companies} companies …")).format(people=PEOPLE, companies=COMPANIES))
+        clerks = self._fill()
+        self._world.start("hub")
+        self._world.start("agent")
+        clerks.start()
+        self._say(_(N_("The agent captures; meanwhile clerks insert and change records, and tax lists are dropped:")))
+        self._drop(1)
+        self._watch(clerks, time.monotonic() + WORK_SECS)
+        clerks.stop()
+        self._drop(1 + TAX_LINES)
+        found = self._settle(time.monotonic() + SETTLE_SECS)
+        return self._close(found, clerks, time.monotonic() - started)
+
+    # -- steps -------------------------------------------------------------------------------------------------------
+
+    def _fill(self) -> Clerks:
+        registry = self._world.registry
+        registry.create()
+        rows = {"person": list(self._sampler.people(PEOPLE)), "company": list(self._sampler.companies(COMPANIES))}
+        for name, content in rows.items():
+            registry.load(name, content)
+        keys = {name: [str(row[0]) for row in content] for name, content in rows.items()}
+        return Clerks(registry, Sampler(self._sampler.seed + 1, self._now), keys)
+
+    def _drop(self, first: int) -> None:
+        drop = tax_drop(self._sampler, TAX_LINES, first)
+        self._drops.append(drop)
+        self._world.drop_file(f"deed-{first:06d}.csv", drop.content)
+
+    def _watch(self, clerks: Clerks, until: float) -> None:
+        pause = threading.Event()
+        while time.monotonic() < until:
+            pause.wait(1.0)
+            self._world.require_running()
+            counts = self._counts()
+            self._progress(
+                _(N_("  captured {captured}  confirmed {confirmed}  receipted {stored}  put aside {quarantined}  (changes: {changes})")).format(
+                    **{name: f"{sum(counts.get(name, {}).values()):,}" for name in ("captured", "confirmed", "stored", "quarantined")},
+                    changes=clerks.inserted + clerks.updated,
+                )
+            )
+        self._progress("", end=True)
+
+    def _settle(self, until: float) -> Comparison:
+        """Wait until both sides agree; what differs after the time is over is the result."""
+        self._say(_(N_("Work is over. Waiting for the last receipts, then comparing both sides record by record …")))
+        pause = threading.Event()
+        while True:
+            self._world.require_running()
+            found = self._compare()
+            if (found.equal and self._nothing_waits()) or time.monotonic() > until:
+                return found
+            pause.wait(0.5)
+
+    def _compare(self) -> Comparison:
+        world = self._world
+        rows = read_postgres_hub(world.hub_database) if world.hub_database is not None else read_sqlite_hub(world.folder / "hub" / "hub.db")
+        tax = expect_tax(row for drop in self._drops for row in drop.good)
+        return compare({**expect_tables(world.registry.rows), "tax": tax}, rows)
+
+    def _nothing_waits(self) -> bool:
+        return all(line["waiting"] == 0 for line in self._world.agent("status")["flows"])
+
+    def _counts(self) -> dict[str, dict[str, int]]:
+        """Return outcome → flow → records, from the agent's metrics; nothing while it is starting."""
+        counts: dict[str, dict[str, int]] = {}
+        with suppress(OSError):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._world.agent_port}/metrics", timeout=5) as answer:  # noqa: S310 - our own agent
+                lines = answer.read().decode().splitlines()
+            for line in lines:
+                if line.startswith("huitong_records_total{"):
+                    labels = dict(pair.split("=") for pair in line[line.index("{") + 1 : line.index("}")].replace('"', "").split(","))
+                    counts.setdefault(labels["outcome"], {})[labels["flow"]] = int(float(line.split()[-1]))
+        return counts
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    def _close(self, found: Comparison, clerks: Clerks, secs: float) -> ExitCode:
+        counts = self._counts()
+        reasons = self._reasons()
+        wanted = sorted(reason for drop in self._drops for reason in drop.bad)
+        accounted = sorted(reason for reason, count in reasons.items() for _one in range(count)) == wanted
+        good = found.equal and accounted
+        result = {
+            "equal": found.equal,
+            "bad_rows_accounted_for": accounted,
+            "records": counts,
+            "at_the_hub": {"records": found.records, "keys": found.keys},
+            "missing": found.missing,
+            "different": found.different,
+            "surplus": found.surplus,
+            "stored_twice": found.twice,
+            "reasons": reasons,
+            "inserted_meanwhile": clerks.inserted,
+            "updated_meanwhile": clerks.updated,
+            "seconds": round(secs, 1),
+        }
+        self._output.data(result, lambda: self._table(found, counts, reasons, clerks, secs, good=good))
+        return ExitCode.OK if good else ExitCode.FAILED
+
+    def _table(
+        self, found: Comparison, counts: dict[str, dict[str, int]], reasons: dict[str, int], clerks: Clerks, secs: float, *, good: bool
+    ) -> Iterator[str]:
+        columns = (
+            N_("flow"), N_("captured"), N_("sent"), N_("confirmed"), N_("receipted"), N_("refused here"), N_("keys at the hub"), N_("comparison"),
+        )  # fmt: skip
+        rows = []
+        for flow, title in FLOWS.items():
+            cells = [counts.get(name, {}).get(flow, 0) for name in ("captured", "sent", "confirmed", "stored", "quarantined")]
+            faults = [len(where.get(flow, ())) for where in (found.missing, found.different, found.surplus)]
+            verdict = _(N_("equal")) if not any(faults) else _(N_("missing {0}, different {1}, surplus {2}")).format(*faults)
+            rows.append((_(title), *(f"{count:,}" for count in cells), f"{found.keys.get(flow, 0):,}", verdict))
+        yield ""
+        yield from table([_(column) for column in columns], rows, right=range(1, 7))
+        yield ""
+        said = ", ".join(f"{reason} × {count}" for reason, count in sorted(reasons.items()))
+        yield _(N_("Refused rows with their reasons: {reasons}")).format(reasons=said)
+        yield _(N_("While it ran: {inserted} inserts and {updated} updates. Stored twice: {twice}. {secs:.0f} seconds.")).format(
+            inserted=clerks.inserted, updated=clerks.updated, twice=found.twice, secs=secs
+        )
+        text = N_("Source and hub agree record by record, and every bad row is accounted for.") if good else N_("The two sides do not agree.")
+        yield self._output.paint(_(text), "green" if good else "red")
+
+    def _reasons(self) -> dict[str, int]:
+        causes: Any = self._world.agent("dead", "list")
+        counted: dict[str, int] = {}
+        for cause in causes:
+            counted[cause["code"]] = counted.get(cause["code"], 0) + cause["count"]
+        return counted
+
+    def _say(self, text: str) -> None:
+        self._output.say(text)
+
+    def _progress(self, text: str, *, end: bool = False) -> None:
+        stream = self._output.stderr
+        if stream.isatty():
+            stream.write(f"\r\033[K{text}" + ("\n" if end else ""))
+            stream.flush()
+        elif text:
+            self._output.say(text)
+
+
+def _stay(session: Session, world: World) -> None:
+    """Say what to try, and wait for Ctrl-C."""
+    agent, hub = f"huitong --config {world.agent_yaml}", f"huitong hub --config {world.hub_yaml}"
+    lines = (
+        _(N_("Everything keeps running until Ctrl-C. To try:")),
+        f"  {agent} status --watch",
+        f"  {agent} dead list --flow tax",
+        f"  {agent} message find --flow people -n 5",
+        f"  {agent} preview companies -n 1",
+        f"  {hub} status",
+        f"  ls {world.drop}/rejected",
+        f"  kill -9 {world.process_ids.get('agent')}   # {AGENT}",
+    )
+    for line in lines:
+        session.output.say(line)
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()
+
+

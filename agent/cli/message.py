@@ -1,0 +1,159 @@
+"""`huitong message`: find messages, follow one through every hop, ask for one to be sent again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import click
+
+from agent.app.access import ask, open_reader
+from agent.app.offline import handlers
+from agent.cli.base import Session, argument, group, option, pass_session
+from agent.cli.exit_codes import ExitCode
+from agent.cli.validate import load_agent_settings
+from agent.errors import NotFound
+from agent.i18n import N_, _
+from agent.model import State
+from agent.queries import MessageQuery, MessageRow, Trace
+
+STATES: Final = {
+    State.PENDING: N_("waiting to be sent"),
+    State.CONFIRMED: N_("sent, no receipt yet"),
+    State.STORED: N_("stored at the hub"),
+    State.PARTLY_STORED: N_("partly stored at the hub"),
+    State.DEAD: N_("dead"),
+}
+_COLUMNS: Final = (N_("message"), N_("flow"), N_("sequence"), N_("records"), N_("state"), N_("captured at"), N_("receipt at"))
+_WHEN = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+
+
+@group("message", N_("Find, trace and resend messages."))
+def message() -> None:
+    """Group of message commands."""
+
+
+@message.command("find", help=N_("Find messages, newest first, by flow, business key, state and time."))
+@option("--flow", default="", metavar=N_("FLOW"), help=N_("only of this flow"))
+@option("--key", default="", metavar=N_("KEY"), help=N_("the last message that carried the record with this business key"))
+@option("--state", type=click.Choice([state.value for state in State]), help=N_("only in this state"))
+@option("--since", type=_WHEN, metavar=N_("TIME"), help=N_("captured at or after this time"))
+@option("--until", type=_WHEN, metavar=N_("TIME"), help=N_("captured before this time"))
+@option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help=N_("how many at most"))
+@pass_session
+def find(
+    session: Session, flow: str, key: str, state: str | None, since: datetime | None, until: datetime | None, limit: int
+) -> ExitCode:
+    """Search the store."""
+    settings = load_agent_settings([session.config]).value
+    zone = ZoneInfo(settings.agent.timezone)
+    query = MessageQuery(
+        flow=flow,
+        key=key,
+        state=State(state) if state else None,
+        since=since.replace(tzinfo=zone) if since else None,
+        until=until.replace(tzinfo=zone) if until else None,
+        limit=limit,
+    )
+    with open_reader(settings) as reader:
+        found = reader.find(query)
+    if session.output.json:
+        session.output.data([row_as_json(row) for row in found], list)
+    else:
+        session.output.table(_COLUMNS, [_cells(row, zone) for row in found], right=(2, 3))
+    return ExitCode.OK if found else ExitCode.FAILED
+
+
+def row_as_json(row: MessageRow) -> dict[str, object]:
+    """Return a message for machines."""
+    return {**asdict(row), "digest": row.digest.hex()}
+
+
+def _cells(row: MessageRow, zone: ZoneInfo) -> tuple[str, ...]:
+    return (
+        row.message_id,
+        row.flow,
+        str(row.sequence or "–"),
+        str(row.records),
+        _(STATES[row.state]),
+        clock_text(row.created_at, zone),
+        clock_text(row.settled_at, zone),
+    )
+
+
+def clock_text(moment: datetime | None, zone: ZoneInfo) -> str:
+    """Return a moment in the agent's zone with its offset, a dash for none."""
+    return moment.astimezone(zone).isoformat(sep=" ", timespec="milliseconds") if moment else "–"
+
+
+@message.command("trace", help=N_("Follow one message: every hop with its time, the receipt, refused records."))
+@argument("message_id")
+@pass_session
+def trace(session: Session, message_id: str) -> None:
+    """Show one message."""
+    settings = load_agent_settings([session.config]).value
+    with open_reader(settings) as reader:
+        found = reader.trace(message_id)
+    if found is None:
+        raise NotFound(what=_(N_("message")), name=message_id)
+    value = {
+        "message": row_as_json(found.message),
+        "receipts": [{**asdict(receipt), "body": receipt.body.decode("utf-8", "replace")} for receipt in found.receipts],
+        "refused": [asdict(refused) for refused in found.refused],
+        "supersedes": list(found.supersedes),
+    }
+    session.output.data(value, lambda: _trace_lines(found, ZoneInfo(settings.agent.timezone)))
+
+
+def _trace_lines(found: Trace, zone: ZoneInfo) -> Iterator[str]:
+    row = found.message
+    yield f"{row.message_id}  {_(STATES[row.state])}"
+    facts = (
+        (N_("flow"), row.flow),
+        (N_("epoch, sequence"), f"{row.epoch}  {row.sequence}"),
+        (N_("records"), str(row.records)),
+        (N_("body"), _(N_("{size} bytes, {alg} {digest}")).format(size=row.size_bytes, alg=row.digest_alg, digest=row.digest.hex())),
+        (N_("signed with"), row.kid),
+    )
+    for name, value in facts:
+        yield f"  {_(name)}: {value}"
+    hops = [
+        (N_("captured, durable in the outbox (R0)"), row.created_at),
+        (N_("confirmed by the queue (R1)"), row.confirmed_at),
+        *((N_("received by the hub"), receipt.received_at) for receipt in found.receipts[-1:]),
+        *((N_("stored by the hub (R3)"), receipt.committed_at) for receipt in found.receipts[-1:] if receipt.stage == "R3"),
+        (N_("receipt verified and settled"), row.settled_at),
+        *([(N_("body dropped by age"), row.purged_at)] if row.purged_at else []),
+    ]
+    for name, at in hops:
+        yield f"  {clock_text(at, zone):<30} {_(name)}"
+    for receipt in found.receipts:
+        said = " ".join(part for part in (receipt.stage, receipt.outcome, receipt.code, receipt.text) if part)
+        yield _(N_("  receipt of {hub}: {said}; audit chain {sequence}")).format(
+            hub=receipt.hub, said=said, sequence=receipt.audit_sequence
+        )
+    for one in found.refused:
+        refused = one.refused
+        yield _(N_("  refused record {record}: {field} {code} {message}")).format(
+            record=refused.record, field=refused.field, code=refused.code, message=refused.message
+        )
+    for old in found.supersedes:
+        yield _(N_("  carries the records of {message}, from before a restore")).format(message=old)
+
+
+@message.command("resend", help=N_("Send messages again that have no receipt: same id, same octets, harmless to repeat."))
+@argument("message_ids", nargs=-1, required=True)
+@option("--why", required=True, metavar=N_("TEXT"), help=N_("reason, kept for the auditor"))
+@pass_session
+def resend(session: Session, message_ids: tuple[str, ...], why: str) -> ExitCode:
+    """Put confirmed messages back in line."""
+    settings = load_agent_settings([session.config]).value
+    moved = ask(settings, handlers(settings), "message.resend", message_ids=list(message_ids), why=why)
+    session.output.data({"resent": moved}, lambda: [_(N_("{count} messages are sent again")).format(count=moved)])
+    if moved == len(message_ids):
+        return ExitCode.OK
+    session.output.say(_(N_("The others are unknown, already waiting, or have their receipt: huitong message trace ID")))
+    return ExitCode.PARTLY if moved else ExitCode.FAILED

@@ -1,0 +1,79 @@
+"""`huitong preview`: real records, mapped and shown; nothing is sent, nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import click
+
+from agent.app.live import Preview, preview as look
+from agent.cli.base import Session, argument, command, option, pass_session
+from agent.cli.exit_codes import ExitCode
+from agent.cli.formatting import table
+from agent.cli.validate import load_agent_settings
+from agent.i18n import N_, _
+from agent.mapping.explain import Explained
+from agent.standards.judgement import Severity
+
+
+@command("preview", help=N_("Read real records of a flow, map and show them. Sends nothing, moves nothing; personal data is masked."))
+@argument("flow", metavar=N_("FLOW"))
+@option("-n", "count", type=click.IntRange(1, 100), default=3, show_default=True, help=N_("how many records"))
+@pass_session
+def preview(session: Session, flow: str, count: int) -> ExitCode:
+    """Show some rows."""
+    settings = load_agent_settings([session.config]).value
+    found = look(settings, flow, count)
+    session.output.data(_as_json(found), lambda: _lines(session, found))
+    bad = any(_failed(row) for row in found.rows) or bool(found.batch.unreadable)
+    return ExitCode.PARTLY if bad else ExitCode.OK
+
+
+def _failed(row: Sequence[Explained]) -> bool:
+    return any(field.severity is Severity.ERROR for field in row)
+
+
+def _as_json(found: Preview) -> dict[str, object]:
+    return {
+        "flow": found.plan.flow,
+        "message": found.plan.section.message,
+        "records": [
+            [
+                {
+                    "target": field.target,
+                    "value": field.value,
+                    "column": field.column,
+                    "source": field.source,
+                    "verdict": str(field.severity),
+                    "error": field.error.localised()[0] if field.error else "",
+                }
+                for field in row
+            ]
+            for row in found.rows
+        ],
+        "unreadable": [{"place": one.token, "reason": one.reason} for one in found.batch.unreadable],
+    }
+
+
+def _lines(session: Session, found: Preview) -> Iterator[str]:
+    for row in found.rows:
+        verdict = _(N_("put aside")) if _failed(row) else _(N_("passes"))
+        yield f"{found.plan.section.message}  {session.output.paint(verdict, 'red' if _failed(row) else 'green')}"
+        cells = [
+            (f"  {field.target}", _value(field.value), f"← {field.column}" if field.column else "", _value(field.source), _said(field))
+            for field in row
+        ]
+        yield from table(("", "", "", "", ""), cells)
+    for one in found.batch.unreadable:
+        yield f"{one.token}  {one.reason}: {_(one.text).format_map(dict(one.details)) if one.details else _(one.text)}"
+    if not found.rows:
+        yield _(N_("The source has nothing to read now."))
+    yield _(N_("Nothing was sent, nothing was moved."))
+
+
+def _value(value: str | None) -> str:
+    return "NULL" if value is None else value
+
+
+def _said(field: Explained) -> str:
+    return f"! {field.error.localised()[0]}" if field.error else ""

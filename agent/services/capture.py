@@ -1,0 +1,420 @@
+"""Capture: reads a source, gives every change its permanent identity and makes it durable before the source position passes it.
+
+One thread for each flow. A round opens the source, takes one page, or waits for news; the source itself is called in a thread
+of its own (`capture_source`). What happens to an error is decided by its disposition alone:
+
+    RETRY, RECONNECT   close, wait with a growing pause, open again from what the store holds
+    PAUSE              the same, more slowly, and the flow is shown as paused; StoreFull waits for room
+    SourceGone         a numbered gap, and the flow is paused until an operator resumes it
+    FATAL              ends the service, and with it the process
+
+What is opened again goes on from what the store holds. Positions, counters and ledger rows in memory are only ever those of
+steps in flight, and are forgotten with them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Final, TypeVar
+
+from agent.errors import Conflict, Disposition, HuitongError, SourceGone, StoreFull, disposition
+from agent.events import Events, FlowPaused, FlowResumed, SourceLost, SourceOpened
+from agent.i18n import N_
+from agent.mapping.spec import MapSpec
+from agent.model import START, Batch, Counters, FlowState, Position, Quarantined
+from agent.ports import CaptureLog, Clock, Keyed, Source
+from agent.queries import Closed, Item
+from agent.retry import Backoff
+from agent.services.capture_flow import Captured, FlowWriter, FreshLedger, OpenFlow
+from agent.services.capture_gap import POSITION_LOST, REPLACED, note_gap, start_over
+from agent.services.capture_messages import BatchLimits
+from agent.services.capture_records import RecordMaker
+from agent.services.capture_retry import closing, judge, keys_of
+from agent.services.capture_source import SourceThread
+from agent.services.capture_step import OpenItems, Step, StepMaker
+from agent.services.service import Service
+from agent.wire.control import EpochOpen
+
+T = TypeVar("T")
+
+ROUND_SECS: Final = 1.0
+_CLOSE_SECS: Final = 5.0
+
+BY_SOURCE: Final = "source"
+BY_DISK: Final = "disk"
+"""Who paused a flow, in events."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturePlan:
+    """What a flow captures, and in which portions. `sender` is the node code of this agent."""
+
+    flow: str
+    sender: str
+    spec: MapSpec
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    page_rows: int = 2000
+    in_flight: int = 4  # steps handed to the store and not yet durable, at most
+    reconnect: Backoff = field(default_factory=lambda: Backoff(first_secs=0.5, cap_secs=60.0))
+    slow: Backoff = field(default_factory=lambda: Backoff(first_secs=10.0, cap_secs=300.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Where quarantined items are looked up: one by its id, and those of this flow that are open, newest last."""
+
+    item: Callable[[str], Item | None] = lambda _item_id: None
+    open_items: Callable[[], Iterable[Quarantined]] = lambda: ()
+
+
+class CaptureService(Service):
+    """Captures one flow. `tick`, `retry`, `wake` and `stop` are for any thread."""
+
+    def __init__(  # noqa: PLR0913 - its collaborators
+        self,
+        plan: CapturePlan,
+        *,
+        source: Source,
+        log: CaptureLog,
+        writer_for: Callable[[str], FlowWriter],
+        events: Events,
+        clock: Clock,
+        random: Callable[[], float],
+        notify: Callable[[], None] = lambda: None,
+        quarantine: Quarantine | None = None,
+    ) -> None:
+        super().__init__(f"capture {plan.flow}", events, clock)
+        self._plan = plan
+        self._source = source
+        self._log = log
+        self._writer_for = writer_for
+        self._random = random
+        self._notify = notify
+        self._quarantine = quarantine or Quarantine()
+        self._thread_of_source = SourceThread(source, f"source {plan.flow}")
+        self._maker = StepMaker(plan.flow, RecordMaker(plan.sender, plan.flow, plan.spec), plan.limits, clock)
+        self._fresh = FreshLedger()
+        self._items: OpenItems | None = None
+        self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._bell = threading.Event()
+        self._due = threading.Event()
+        self._opening: Future[str] | None = None
+        self._state = FlowState(plan.flow, "", "", START, Counters(), {})
+        self._flow: OpenFlow | None = None
+        self._reading: Future[Batch] | None = None
+        self._commits: deque[Future[None]] = deque()
+        self._attempt = 0
+        self._retry_at = float("-inf")
+        self._paused = ""  # the stored reason, which only an operator takes away
+        self._shown = ""  # who paused the flow for now, as events told
+        self._captured = Captured()
+        self._trouble: HuitongError | None = None
+        self._passes = 0
+
+    # -- any thread --------------------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Look at the source, and at whether the flow is paused, now."""
+        self._due.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """See Service."""
+        self._bell.set()
+        self._thread_of_source.wake()
+
+    def retry(self, item_ids: Sequence[str]) -> Future[Mapping[str, Closed | None]]:
+        """Try quarantined items again; per item how it was closed, None when it is still not right.
+
+        The error of the future is Conflict when the flow is not running or its source cannot look up keys.
+        """
+        future: Future[Mapping[str, Closed | None]] = Future()
+
+        def command() -> None:
+            try:
+                future.set_result(self._retry(item_ids))
+            except BaseException as error:
+                future.set_exception(error)
+                if not isinstance(error, Conflict):
+                    raise
+
+        self._commands.put(command)
+        self.wake()
+        return future
+
+    # -- the thread --------------------------------------------------------------------------------------------------
+
+    def run_once(self) -> None:
+        """See Service."""
+        try:
+            if self._rests():
+                self._serve()
+                self._rest()
+            elif self._flow is None:
+                self._open()
+            else:
+                self._serve()
+                self._capture(self._flow)
+        except HuitongError as error:
+            self._recover(error)
+
+    def finish(self) -> None:
+        """See Service. What is in flight becomes durable; what was not handed over was never promised."""
+        if self._flow is not None:
+            flow, self._flow = self._flow, None
+            try:
+                flow.harvest(self._after, wait=True)
+            except StoreFull:
+                flow.abandon()
+        self._thread_of_source.stop(_CLOSE_SECS)
+        self._serve()  # nobody is left waiting for an answer
+
+    def drain(self, patience_secs: float = 0.0) -> Captured:
+        """Capture what there is and return what was made durable; for a command, in its own thread, instead of `start`.
+
+        After everything was read, waits so long for more. Raises whatever is in the way instead of trying again.
+        """
+        try:
+            while True:
+                passes, self._trouble = self._passes, None
+                self._due.set()
+                while self._passes == passes:
+                    self.run_once()
+                    if self._paused:
+                        raise Conflict(why=self._paused)
+                    if self._trouble is not None:
+                        raise self._trouble
+                if not self._thread_of_source.ask(self._source.wait, patience_secs).result():
+                    return self._captured
+        finally:
+            self.finish()
+
+    # -- capturing ---------------------------------------------------------------------------------------------------
+
+    def _capture(self, flow: OpenFlow) -> None:
+        flow.harvest(self._after)
+        self._check_commits()
+        if self._reading is None and not self._due.is_set():
+            if self._ask(self._source.wait, ROUND_SECS).result():
+                self._due.set()
+            return
+        if self._due.is_set() and self._stored_pause():
+            return
+        if self._reading is None:
+            self._due.clear()
+            self._reading = self._read_after(flow.position)
+        batch = self._arrived(self._reading)
+        if batch is None:
+            return
+        self._reading = self._read_after(batch.position) if batch.more else None  # while this one is translated
+        flow.take(batch)
+        if not batch.more:
+            self._complete_pass(flow)
+
+    def _read_after(self, position: Position) -> Future[Batch]:
+        return self._ask(self._source.read, position, self._plan.page_rows)
+
+    def _complete_pass(self, flow: OpenFlow) -> None:
+        """Come to rest: everything read is durable and committed at the source."""
+        flow.harvest(self._after, wait=True)
+        while self._commits:
+            self._commits.popleft().result()
+        self._works()
+        self._passes += 1
+
+    def _after(self, step: Step) -> None:
+        """Tell source and delivery that a step is durable."""
+        self._commits.append(self._ask(self._source.commit, step.append.position))
+        self._captured.add(step.append)
+        self._works()
+        if step.append.messages:
+            self._notify()
+
+    def _check_commits(self) -> None:
+        while self._commits and self._commits[0].done():
+            self._commits.popleft().result()
+
+    # -- opening -----------------------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._opening is None:
+            self._state = self._log.open_flow(self._plan.flow)
+            self._paused = self._state.paused
+            if self._paused:
+                return
+            self._opening = self._ask(self._open_source, self._state)
+        incarnation = self._arrived(self._opening)
+        if incarnation is None:
+            return
+        self._opening = None
+        self._opened(self._state, incarnation)
+
+    def _opened(self, state: FlowState, incarnation: str) -> None:
+        if state.incarnation not in ("", incarnation):
+            self._ask(self._source.close)
+            self._lose(state, incarnation, REPLACED, {"before": state.incarnation, "now": incarnation})
+            return
+        self._fresh.opened(state)
+        writer = self._writer_for(state.epoch)
+        self._announce(state, writer)
+        if self._items is None:
+            self._items = OpenItems(self._quarantine.open_items())
+        self._flow = OpenFlow(
+            state,
+            incarnation,
+            log=self._log,
+            maker=self._maker,
+            writer=writer,
+            items=self._items,
+            fresh=self._fresh,
+            events=self._events,
+            clock=self._clock,
+            in_flight=self._plan.in_flight,
+        )
+        self._due.set()
+        self._events.emit(SourceOpened(self._plan.flow))
+
+    def _open_source(self, state: FlowState) -> str:
+        """Open, and commit once more what is durable: a crash may have come between append and commit."""
+        incarnation = self._source.open(state)
+        if state.position != START and state.incarnation == incarnation:
+            self._source.commit(state.position)
+        return incarnation
+
+    def _announce(self, state: FlowState, writer: FlowWriter) -> None:
+        if not state.announced:
+            opening = EpochOpen(state.flow, state.epoch, state.previous_epoch)
+            self._log.announce(state.flow, writer.control(opening)).result()
+            self._notify()
+
+    # -- what goes wrong ---------------------------------------------------------------------------------------------
+
+    def _recover(self, error: HuitongError) -> None:
+        error = self._close(error)
+        self._trouble = error
+        if isinstance(error, SourceGone):
+            details = {"position": str(error.details.get("position", "")), "why": str(error)}
+            self._lose(self._state, self._state.incarnation, POSITION_LOST, details)
+            return
+        match disposition(error):
+            case Disposition.RETRY | Disposition.RECONNECT:
+                self._wait_out(self._plan.reconnect)
+                self._events.emit(SourceLost(self._plan.flow, error, self._retry_at - self._clock.monotonic()))
+            case Disposition.PAUSE | Disposition.QUARANTINE:
+                if not isinstance(error, StoreFull):
+                    self._wait_out(self._plan.slow)
+                self._show(BY_DISK if isinstance(error, StoreFull) else BY_SOURCE, str(error))
+            case Disposition.FATAL:
+                raise error
+
+    def _close(self, error: HuitongError) -> HuitongError:
+        """Let what is in flight come to its end, and close the source; returns the error that counts."""
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            try:
+                flow.harvest(self._after, wait=True)
+            except HuitongError as of_store:
+                flow.abandon()
+                error = of_store
+        self._opening = self._reading = None
+        self._commits.clear()
+        self._ask(self._source.close)
+        return error
+
+    def _wait_out(self, backoff: Backoff) -> None:
+        self._attempt += 1
+        self._retry_at = self._clock.monotonic() + backoff.delay(self._attempt, self._random)
+
+    def _lose(self, state: FlowState, incarnation: str, kind: str, details: Mapping[str, str]) -> None:
+        """Pause over a gap; when an operator has resumed after it, read from the beginning."""
+        reason = note_gap(self._log, self._clock, state, kind, details)
+        if reason:
+            self._paused = reason
+            self._events.emit(FlowPaused(state.flow, BY_SOURCE, reason))
+        else:
+            self._fresh.lost()
+            start_over(self._log, state, incarnation)
+
+    def _works(self) -> None:
+        """Note that reading and storing work (again)."""
+        self._attempt = 0
+        self._show("")
+
+    def _show(self, by: str, reason: str = "") -> None:
+        """Tell, once, that the flow is paused for now, or that it goes on."""
+        if by == self._shown:
+            return
+        shown, self._shown = self._shown, by
+        self._events.emit(FlowPaused(self._plan.flow, by, reason) if by else FlowResumed(self._plan.flow, shown))
+
+    # -- resting -----------------------------------------------------------------------------------------------------
+
+    def _rests(self) -> bool:
+        if self._paused and self._due.is_set():
+            self._stored_pause()
+        if self._paused or self._clock.monotonic() < self._retry_at:
+            return True
+        return self._shown == BY_DISK and self._flow is None and not self._log.room()
+
+    def _rest(self) -> None:
+        self._bell.wait(ROUND_SECS)
+        self._bell.clear()
+
+    def _stored_pause(self) -> bool:
+        """Look up whether the flow is paused, and close the source if it is."""
+        states = {state.flow: state for state in self._log.flows()}
+        self._paused = states[self._plan.flow].paused if self._plan.flow in states else ""
+        if self._paused:
+            self._due.clear()
+            if self._flow is not None:
+                self._close(Conflict(why=self._paused))
+        return bool(self._paused)
+
+    # -- operators ---------------------------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                command = self._commands.get_nowait()
+            except Empty:
+                return
+            command()
+
+    def _retry(self, item_ids: Sequence[str]) -> Mapping[str, Closed | None]:
+        flow, source = self._flow, self._source
+        if flow is None:
+            raise Conflict(N_("the flow {flow} is not running now"), flow=self._plan.flow)
+        if not isinstance(source, Keyed):
+            raise Conflict(
+                N_("this source cannot look up single records"),
+                hint=N_("correct the rows in the rejects file and drop it again"),
+            )
+        found = [item for item in map(self._quarantine.item, item_ids) if item is not None]
+        items = [item.input for item in found if item.input.flow == self._plan.flow and item.closed_as is None]
+        step = flow.translate_again(self._ask(source.read_keys, keys_of(items)).result())
+        outcome = judge(items, step)
+        step = closing(step, outcome)
+        if not step.is_empty:
+            flow.add(step)
+            flow.harvest(self._after, wait=True)
+        return {item_id: outcome.get(item_id) for item_id in item_ids}
+
+    # -- the source's thread -----------------------------------------------------------------------------------------
+
+    def _ask(self, call: Callable[..., T], *arguments: object) -> Future[T]:
+        return self._thread_of_source.ask(call, *arguments)
+
+    def _arrived(self, future: Future[T]) -> T | None:
+        """Return a result, None when it takes longer than a round may."""
+        try:
+            return future.result(ROUND_SECS)
+        except TimeoutError:
+            if future.done():
+                raise
+            return None
+

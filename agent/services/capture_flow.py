@@ -1,0 +1,181 @@
+"""An opened flow: batches become steps, steps become durable, and then it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
+
+from agent.events import (
+    Event,
+    Events,
+    FirstLoadAdvanced,
+    FirstLoadCompleted,
+    FlowCaptured,
+    RecordQuarantined,
+    ValuesDoubted,
+)
+from agent.failpoints import failpoint
+from agent.model import Append, Batch, ExchangeMessage, FlowState, Position, Progress
+from agent.ports import CaptureLog, Clock
+from agent.services.capture_messages import Writer
+from agent.services.capture_pipeline import Pipeline
+from agent.services.capture_quarantine import group_doubts
+from agent.services.capture_step import Context, OpenItems, Step, StepMaker
+from agent.wire.control import Control
+
+_TOLD_MOST: Final = 20
+"""Quarantined records of one step that get an event of their own; all are counted."""
+
+_PROGRESS_SECS: Final = 1.0
+
+
+class FlowWriter(Writer, Protocol):
+    """What writes the messages of a flow in one epoch; `agent.wire.envelope.MessageWriter` is one."""
+
+    def control(self, data: Control) -> ExchangeMessage:
+        """Return a signed control message."""
+        ...
+
+
+@dataclass(slots=True)
+class Captured:
+    """What was made durable."""
+
+    rows: int = 0
+    records: int = 0
+    unchanged: int = 0
+    messages: int = 0
+    quarantined: int = 0
+
+    def add(self, step: Append) -> None:
+        """Count a step."""
+        self.rows += step.captured
+        self.records += sum(message.records for message in step.messages)
+        self.unchanged += step.unchanged
+        self.messages += len(step.messages)
+        self.quarantined += len(step.quarantined)
+
+
+@dataclass(slots=True)
+class FreshLedger:
+    """Whether the ledger of a flow may be left unasked.
+
+    True from the moment a flow is opened that never gave an ordinal, continues no earlier epoch and has read nothing: its
+    ledger is empty. It stays true through the first load, in which no key comes twice (each page begins behind the last key
+    of the one before), so a key can never be in the ledger already, and through reconnects, because only this process
+    appends. A load that is resumed by another process asks the ledger.
+    """
+
+    value: bool = False
+
+    def opened(self, state: FlowState) -> None:
+        """Note the state in which the flow was found."""
+        untouched = state.counters.next_ordinal == 1 and not state.previous_epoch and state.position == ""
+        self.value = untouched or (self.value and not state.loaded)
+
+    def lost(self) -> None:
+        """Note that the source is read from its beginning again."""
+        self.value = False
+
+
+class OpenFlow:
+    """Belongs to the capture thread, and to one opening of the source."""
+
+    def __init__(  # noqa: PLR0913 - what it brings together
+        self,
+        state: FlowState,
+        incarnation: str,
+        *,
+        log: CaptureLog,
+        maker: StepMaker,
+        writer: Writer,
+        items: OpenItems,
+        fresh: FreshLedger,
+        events: Events,
+        clock: Clock,
+        in_flight: int,
+    ) -> None:
+        self.flow = state.flow
+        self.position: Position = state.position  # to read on from
+        self._context = Context(state.epoch, incarnation, state.counters, state.position, state.loaded)
+        self._pipeline = Pipeline(log, state.flow, in_flight)
+        self._maker = maker
+        self._writer = writer
+        self._items = items
+        self._fresh = fresh
+        self._events = events
+        self._clock = clock
+        self._loading: Progress | None = None
+        self._told_at = float("-inf")
+
+    def take(self, batch: Batch) -> None:
+        """Translate a batch and hand it to the store. Raises SourceRefused, StoreFull, StoreError, Conflict."""
+        known = None if self._fresh.value and batch.loading is not None else self._pipeline.known
+        step = self._maker.make(batch, self._context, self._writer, known, self._items)
+        self.position = batch.position
+        self._loading = batch.loading or self._loading
+        if step.is_empty and (batch.more or batch.position == self._context.position):
+            return  # a position alone is worth a transaction only where reading rests
+        failpoint("C04" if step.append.loaded else "C01")
+        self.add(step)
+
+    def translate_again(self, batch: Batch) -> Step:
+        """Return the step for rows that were read once more, apart from the order of reading: the position stays."""
+        loading = None if self._context.loaded else Progress(0, None)
+        batch = replace(batch, position=self._context.position, memory={}, loading=loading)
+        return self._maker.make(batch, self._context, self._writer, self._pipeline.known, self._items)
+
+    def add(self, step: Step) -> None:
+        """Hand a step, made from where the one before ended, to the store."""
+        self._pipeline.add(step)
+        append = step.append
+        self._context = replace(
+            self._context,
+            counters=append.after,
+            position=append.position,
+            loaded=self._context.loaded or append.loaded,
+        )
+
+    def harvest(self, tell: Callable[[Step], None], *, wait: bool = False) -> None:
+        """Call `tell` for each step that has become durable, then emit its events. Raises what failed."""
+        for step in self._pipeline.harvest(wait=wait):
+            self._items.add(step.append.quarantined)
+            self._items.discard(step.append.closes)
+            tell(step)
+            for event in self._events_of(step):
+                self._events.emit(event)
+
+    def abandon(self) -> None:
+        """Forget what is in flight; see Pipeline."""
+        self._pipeline.abandon()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _events_of(self, step: Step) -> Iterator[Event]:
+        append = step.append
+        yield FlowCaptured(
+            flow=self.flow,
+            rows=append.captured,
+            records=sum(message.records for message in append.messages),
+            unchanged=append.unchanged,
+            messages=len(append.messages),
+            quarantined=len(append.quarantined),
+            body_bytes=sum(len(message.body) for message in append.messages),
+        )
+        for item in append.quarantined[:_TOLD_MOST]:
+            yield RecordQuarantined(self.flow, item.item_id, item.reason, item.field)
+        for (field, reason), records in group_doubts(step.warnings).items():
+            yield ValuesDoubted(self.flow, field, reason, records)
+        yield from self._load_events(append)
+
+    def _load_events(self, append: Append) -> Iterator[Event]:
+        if self._loading is None:
+            return
+        now = self._clock.monotonic()
+        if append.loaded:
+            yield FirstLoadCompleted(self.flow, self._loading.done)
+            self._loading = None
+        elif not self._context.loaded and now - self._told_at >= _PROGRESS_SECS:
+            self._told_at = now
+            yield FirstLoadAdvanced(self.flow, self._loading.done, self._loading.total)

@@ -1,0 +1,138 @@
+"""What doctor finds about a table: reads it as the flow would and says what polling it cannot see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from agent.errors import HuitongError
+from agent.i18n import N_
+from agent.model import Finding
+from connectors.database.dialect import Database, Session
+from connectors.database.pages import Pages
+from connectors.database.settings import DatabaseFrom
+from connectors.database.shape import shape_of
+from connectors.database.table import Table, ValueKind
+
+
+def check_table(database: Database, settings: DatabaseFrom, wanted: Sequence[str]) -> Sequence[Finding]:
+    """Connect, look at the table and read one row of it. Findings end at the first that makes the others pointless."""
+    findings: list[Finding] = []
+    subject = N_("connection")
+    try:
+        session = database.connect()
+    except HuitongError as error:
+        return [_failed(subject, error)]
+    try:
+        findings.append(Finding(subject, ok=True, text=N_("connected, read-only")))
+        subject = N_("table")
+        pages = Pages(shape_of(database, session, settings, wanted))
+        session.page(pages.load(resumed=False), limit=1)
+        findings.append(Finding(subject, ok=True, text=N_("{table} can be read"), details={"table": settings.table}))
+        subject = N_("privileges")
+        findings += _privileges(database, session, pages.shape.table)
+        subject = N_("key")
+        findings += _key(session, pages, settings)
+        subject = N_("cursor")
+        findings += _cursor(database, session, pages, settings)
+    except HuitongError as error:
+        findings.append(_failed(subject, error))
+    finally:
+        session.close()
+    return findings
+
+
+def _failed(subject: str, error: HuitongError) -> Finding:
+    return Finding(subject, ok=False, text=error.text, hint=error.hint, details=error.details)
+
+
+def _warning(subject: str, text: str, hint: str, **details: object) -> Finding:
+    return Finding(subject, ok=False, text=text, hint=hint, details=details, warning=True)
+
+
+def _privileges(database: Database, session: Session, table: Table) -> Iterator[Finding]:
+    if database.may_write(session, table):
+        yield _warning(
+            N_("privileges"),
+            N_("the account may also change this table"),
+            N_("nothing but SELECT is needed: ask the DBA for an account that can do no more"),
+        )
+
+
+def _key(session: Session, pages: Pages, settings: DatabaseFrom) -> Iterator[Finding]:
+    shape = pages.shape
+    names = ", ".join(settings.key)
+    nullable = [column for column in shape.key if column.nullable]
+    if nullable and session.page(pages.any_null(nullable)):
+        yield _warning(
+            N_("key"),
+            N_("some rows have no value in the key ({key})"),
+            N_("they are quarantined: fill them, or name columns that are always filled"),
+            key=names,
+        )
+    if shape.table.is_unique(settings.key):
+        yield Finding(N_("key"), ok=True, text=N_("the database keeps the key ({key}) unique"), details={"key": names})
+    else:
+        yield _warning(
+            N_("key"),
+            N_("nothing in the database keeps the key ({key}) unique"),
+            N_("add a unique index, or make sure of it: when two rows share a key the flow stops"),
+            key=names,
+        )
+
+
+def _cursor(database: Database, session: Session, pages: Pages, settings: DatabaseFrom) -> Iterator[Finding]:
+    cursor = pages.shape.cursor
+    if cursor is None:
+        yield _warning(
+            N_("cursor"),
+            N_("without a cursor the whole table is read and compared on every run; deleted rows are not noticed"),
+            N_("name a column that the database sets at every change"),
+        )
+        return
+    session.page(pages.poll(low=False, resumed=False, inclusive=True), limit=1)
+    yield from _cursor_values(database, session, pages)
+    yield Finding(
+        N_("cursor"),
+        ok=True,
+        text=N_(
+            "reading by {cursor}: a row that becomes visible more than {secs} s after a newer one was read can be missed, and "
+            "deleted rows are not noticed"
+        ),
+        hint=N_("make overlap longer than the longest writing transaction"),
+        details={"cursor": cursor.name, "secs": f"{settings.overlap.total_seconds():g}"},
+    )
+
+
+def _cursor_values(database: Database, session: Session, pages: Pages) -> Iterator[Finding]:
+    cursor = pages.cursor
+    if not pages.shape.table.is_indexed(cursor.name):
+        yield _warning(
+            N_("cursor"),
+            N_("no index begins with {cursor}: every poll reads the whole table"),
+            N_("ask the DBA for an index on the cursor, followed by the key"),
+            cursor=cursor.name,
+        )
+    if cursor.nullable and session.page(pages.any_null([cursor])):
+        yield _warning(
+            N_("cursor"),
+            N_("some rows have no value in {cursor}: they are read once, in the first load, and changes to them are not noticed"),
+            N_("let the database fill it for every row, by a default and a trigger"),
+            cursor=cursor.name,
+        )
+    if cursor.kind not in (ValueKind.INSTANT, ValueKind.TIMESTAMP, ValueKind.DATE, ValueKind.INTEGER, ValueKind.DECIMAL):
+        yield _warning(
+            N_("cursor"),
+            N_("{cursor} is neither a time nor a number: whether it grows with every change cannot be checked"),
+            N_("a single wrong, great value would hide all changes with smaller ones"),
+            cursor=cursor.name,
+        )
+    newest = session.page(pages.greatest_cursor(0))
+    value = newest[0][0] if newest else None
+    now = database.present(session, cursor, value)
+    if isinstance(value, str) and now is not None and value > now:
+        yield _warning(
+            N_("cursor"),
+            N_("{cursor} lies in the future for some rows: they are read again at every poll until then"),
+            N_("correct the values; if all are hours ahead, the time zone of the agent is not that of the data"),
+            cursor=cursor.name,
+        )

@@ -1,0 +1,160 @@
+"""The statements that read pages of a table, built once per flow from names of its catalogue; values are always bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.elements import ColumnElement
+
+from agent.model import Value
+from connectors.database.table import Column, Table, column_expression, table_expression
+
+Expression = ColumnElement[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A statement in the SQL of its database, ready for the driver."""
+
+    sql: str
+    names: tuple[str, ...] | None  # order of the parameters; None when the driver takes them by name
+    constants: Mapping[str, Any]  # parameters that the dialect added
+
+    def parameters(self, values: Mapping[str, Value]) -> Any:
+        """Return the values as the driver wants them."""
+        given = {**self.constants, **values}
+        return given if self.names is None else tuple(given[name] for name in self.names)
+
+
+def prepare(statement: sa.Select[Any], dialect: Dialect) -> Statement:
+    """Compile a statement for a driver."""
+    compiled = statement.compile(dialect=dialect)
+    positions = compiled.positiontup if compiled.positional else None
+    constants = {name: value for name, value in compiled.params.items() if value is not None}
+    return Statement(str(compiled), None if positions is None else tuple(positions), constants)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a flow reads of a table, and in which terms of the database.
+
+    `show` gives the canonical form of a column, `bind` the placeholder a value of it is compared through. With `row_values`
+    the database uses an index for `(a, b) > (x, y)`; otherwise the comparison is spelt out.
+    """
+
+    table: Table
+    columns: tuple[Column, ...]
+    key: tuple[Column, ...]
+    cursor: Column | None
+    where: str | None
+    dialect: Dialect
+    row_values: bool
+    show: Callable[[Column], Expression]
+    bind: Callable[[Column, str], Expression]
+    index: Mapping[str, int]  # where a column stands in a row
+
+
+@dataclass
+class Pages:
+    """Statements of one flow. Parameters: `limit`; `low`; `k0`, `k1` … for the key; `c` for the cursor."""
+
+    shape: Shape
+    _ready: dict[str, Statement] = field(default_factory=dict)
+
+    def load(self, *, resumed: bool) -> Statement:
+        """Select rows by key, from the beginning or after a key."""
+        conditions = [self._beyond(self.shape.key, self._key_names())] if resumed else []
+        return self._page(f"load {resumed}", conditions, self.shape.key)
+
+    def keyless(self) -> Statement:
+        """Select rows with NULL in their key: no order reaches them."""
+        return self._page("keyless", [sa.or_(*(column_expression(c).is_(None) for c in self.shape.key))], ())
+
+    def poll(self, *, low: bool, resumed: bool, inclusive: bool) -> Statement:
+        """Select rows by (cursor, key), above (inclusive: from) `low`, or after a row; never those without a cursor value."""
+        cursor = self.cursor
+        order = (cursor, *self.shape.key)
+        expression = column_expression(cursor)
+        if resumed:
+            condition: Expression = self._beyond(order, ("c", *self._key_names()))
+        elif low:
+            bound = self.shape.bind(cursor, "low")
+            condition = expression >= bound if inclusive else expression > bound
+        else:
+            condition = expression.is_not(None)
+        keys = [column_expression(c).is_not(None) for c in self.shape.key if c.nullable]
+        return self._page(f"poll {low} {resumed} {inclusive}", [condition, *keys], order)
+
+    def matching(self, count: int) -> Statement:
+        """Select the rows with one of `count` keys: parameters `k0_0`, `k0_1` … for the first, and so on."""
+        keys = [
+            sa.and_(*(column_expression(c) == self.shape.bind(c, f"k{n}_{i}") for i, c in enumerate(self.shape.key)))
+            for n in range(count)
+        ]
+        return self._page(f"matching {count}", [sa.or_(*keys)], self.shape.key)
+
+    def greatest_cursor(self, rank: int) -> Statement:
+        """Select the cursor value of the row of this rank, counted from the greatest, which is 0."""
+        cursor = column_expression(self.cursor)
+        chosen = sa.select(self.shape.show(self.cursor)).select_from(self.from_table).where(cursor.is_not(None), *self._filter())
+        chosen = chosen.order_by(cursor.desc()).limit(_number(1)).offset(_number(rank))
+        return self._ready_made(f"rank {rank}", chosen)
+
+    def any_null(self, columns: Sequence[Column]) -> Statement:
+        """Select one row if some row has NULL in one of the columns."""
+        condition = sa.or_(*(column_expression(c).is_(None) for c in columns))
+        chosen: sa.Select[Any] = sa.select(_number(1)).select_from(self.from_table).where(condition, *self._filter())
+        return self._ready_made(f"null {[c.name for c in columns]}", chosen.limit(_number(1)))
+
+    @property
+    def cursor(self) -> Column:
+        """The cursor column; only for flows that have one."""
+        assert self.shape.cursor is not None
+        return self.shape.cursor
+
+    @property
+    def from_table(self) -> sa.TableClause:
+        """The table as part of a statement."""
+        return table_expression(self.shape.table)
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _key_names(self) -> tuple[str, ...]:
+        return tuple(f"k{index}" for index in range(len(self.shape.key)))
+
+    def _filter(self) -> list[Expression]:
+        if self.shape.where is None:
+            return []
+        return [sa.literal_column(f"({self.shape.where})")]  # what the operator wrote; its percent signs are escaped
+
+    def _beyond(self, columns: Sequence[Column], names: Sequence[str]) -> Expression:
+        """Return the condition that a row comes after the one with these values, in the order of these columns."""
+        expressions = [column_expression(c) for c in columns]
+        bound = [self.shape.bind(c, name) for c, name in zip(columns, names, strict=True)]
+        if len(columns) == 1:
+            return expressions[0] > bound[0]
+        if self.shape.row_values:
+            return sa.tuple_(*expressions) > sa.tuple_(*bound)
+        beyond: Expression = expressions[-1] > bound[-1]
+        for expression, value in zip(expressions[-2::-1], bound[-2::-1], strict=True):
+            beyond = sa.or_(expression > value, sa.and_(expression == value, beyond))
+        return sa.and_(expressions[0] >= bound[0], beyond)  # the first part is what an index on one column can use
+
+    def _page(self, name: str, conditions: Sequence[Expression], order: Sequence[Column]) -> Statement:
+        shown = [self.shape.show(column) for column in self.shape.columns]
+        chosen = sa.select(*shown).select_from(self.from_table).where(*conditions, *self._filter())
+        chosen = chosen.order_by(*(column_expression(c) for c in order))
+        return self._ready_made(name, chosen.limit(sa.bindparam("limit", type_=sa.Integer())))
+
+    def _ready_made(self, name: str, statement: sa.Select[Any]) -> Statement:
+        if name not in self._ready:
+            self._ready[name] = prepare(statement, self.shape.dialect)
+        return self._ready[name]
+
+
+def _number(value: int) -> sa.ColumnClause[Any]:
+    return sa.literal_column(str(value))

@@ -1,0 +1,147 @@
+"""Settings of database connections and of a flow that reads a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from agent.i18n import N_
+from agent.settings.base import Misfit, Raw, SettingsModel, setting, texts
+from agent.settings.codes import Note
+from agent.settings.schedule import Cron, one_schedule
+from agent.settings.types import AbsolutePath, ColumnName, ConnectionName, Duration, Host, Secret, TableName, lasting
+
+TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
+
+
+class ServerConnection(SettingsModel):
+    """What connections to a database server have in common. Sessions are always opened read-only."""
+
+    type: Literal["postgres", "mysql", "mariadb"] = setting(N_("type of the connection"), examples=("postgres",))
+    host: Host = setting(N_("host name or address"), examples=("10.1.2.3",))
+    port: int = setting(N_("port"), default=0, ge=1, le=65535, examples=("5432",))
+    database: str = setting(N_("name of the database"), examples=("registry",), min_length=1, max_length=128)
+    user: str = setting(
+        N_("account"), more=N_("Needs nothing but SELECT on the tables that flows read."), examples=("huitong_ro",), min_length=1
+    )
+    password: Secret | None = setting(
+        N_("password, by the name of its secret"), default=None, examples=("secret:registry_password",)
+    )
+    tls: TlsMode = setting(
+        N_("encryption of the connection"),
+        default="prefer",
+        more=N_("verify-ca and verify-full also check the certificate of the server."),
+        examples=("verify-full",),
+    )
+    ca: AbsolutePath | None = setting(
+        N_("certificates that may sign the server's certificate"), default=None, examples=("/etc/huitong/certs/db-ca.crt",)
+    )
+    connect_timeout: Annotated[Duration, lasting("1s", "5m")] = setting(
+        N_("time to connect, at most"), default=timedelta(seconds=10), examples=("10s",)
+    )
+    statement_timeout: Annotated[Duration, lasting("1s", "1d")] = setting(
+        N_("time for one statement, at most"),
+        default=timedelta(minutes=2),
+        more=N_("A page of a table without a fitting index can take long; give the DBA the index instead of more time."),
+        examples=("2m",),
+    )
+
+    @classmethod
+    def cross_check(cls, raw: Raw) -> Iterator[Misfit]:
+        """Want something to check the server's certificate with."""
+        if raw.get("tls") in ("verify-ca", "verify-full") and raw.get("ca") is None:
+            yield Misfit("HT-C032", at=("tls",), details={"name": f"tls: {raw['tls']}", "other": "ca"})
+
+
+class PostgresConnection(ServerConnection):
+    """A PostgreSQL server, or one that speaks its protocol."""
+
+    type: Literal["postgres"] = setting(N_("type of the connection"), examples=("postgres",))
+    port: int = setting(N_("port"), default=5432, ge=1, le=65535, examples=("5432",))
+
+
+class MysqlConnection(ServerConnection):
+    """A MySQL or MariaDB server."""
+
+    type: Literal["mysql", "mariadb"] = setting(N_("type of the connection"), examples=("mysql",))
+    port: int = setting(N_("port"), default=3306, ge=1, le=65535, examples=("3306",))
+
+
+class SqliteConnection(SettingsModel):
+    """An SQLite file. It is opened read-only and never created."""
+
+    type: Literal["sqlite"] = setting(N_("type of the connection"), examples=("sqlite",))
+    path: AbsolutePath = setting(N_("the database file"), examples=("/data/registry.db",))
+    statement_timeout: Annotated[Duration, lasting("1s", "1d")] = setting(
+        N_("time for one statement, at most"), default=timedelta(minutes=2), examples=("2m",)
+    )
+
+
+class DatabaseFrom(SettingsModel):
+    """A table as a source: paged by key for the first load, then polled by its cursor column."""
+
+    connection: ConnectionName = setting(N_("name of the connection"), examples=("registry",))
+    table: TableName = setting(N_("table or view, with its schema"), examples=("public.qszt",))
+    key: tuple[ColumnName, ...] = setting(
+        N_("columns of the business key"),
+        more=N_("Together they name one record for ever; they must be mapped, must not be NULL and should have an index."),
+        examples=("[bdcdyh]",),
+        min_length=1,
+        max_length=16,
+    )
+    cursor: ColumnName | None = setting(
+        N_("column that grows with each change"),
+        default=None,
+        more=N_(
+            "A modification time or a version number, set by the database, with an index. Without one the whole table is "
+            "read and compared on every run."
+        ),
+        examples=("updated_at",),
+    )
+    every: Annotated[Duration, lasting("10ms", "7d")] | None = setting(
+        N_("time between two polls"), default=None, more=N_("Either this or cron."), examples=("30s",)
+    )
+    cron: Cron | None = setting(
+        N_("when to poll, as a cron expression"),
+        default=None,
+        more=N_("Minute, hour, day of month, month, day of week (mon-sun), in the time zone of the agent. Either this or every."),
+        examples=('"0 2 * * *"',),
+    )
+    overlap: Annotated[Duration, lasting("0s", "7d")] = setting(
+        N_("how far each poll looks back"),
+        default=timedelta(minutes=10),
+        more=N_(
+            "Rows whose transaction commits late carry an earlier cursor value. What was sent already is recognised and "
+            "not sent again. Make it longer than the longest writing transaction."
+        ),
+        examples=("10m",),
+    )
+    page_rows: int = setting(
+        N_("rows read at a time"), default=2000, ge=10, le=100_000, more=N_("Bounds the memory of a poll."), examples=("2000",)
+    )
+    columns: tuple[ColumnName, ...] = setting(
+        N_("columns to read"),
+        default=(),
+        more=N_("Only needed to read columns that no line of the map names; by default exactly what the map needs."),
+        examples=("[bdcdyh, qlrmc]",),
+    )
+    where: str | None = setting(
+        N_("condition on the rows, in the SQL of the source"),
+        default=None,
+        more=N_("A row that stops to fulfil it is not reported as deleted."),
+        examples=('"zt <> 9"',),
+        min_length=1,
+        max_length=2000,
+    )
+
+    @classmethod
+    def cross_check(cls, raw: Raw) -> Iterator[Misfit]:
+        """Exactly one schedule, and a key that names each column once."""
+        yield from one_schedule(raw)
+        key = texts(raw.get("key"))
+        for index, column in enumerate(key):
+            if column in key[:index]:
+                yield Misfit(
+                    "HT-C038", at=("key", index), details={"why": Note(N_("{name} stands in the list twice"), {"name": column})}
+                )

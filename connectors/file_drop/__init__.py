@@ -1,0 +1,1 @@
+"""Files dropped into a folder as a source: ready detection, reading, archiving after the local commit."""

@@ -1,0 +1,1 @@
+"""From a delivery to a receipt: prepare → judge → one transaction → ack → receipt."""

@@ -1,0 +1,1 @@
+"""The hub's store: SQLite or PostgreSQL behind one set of ports."""

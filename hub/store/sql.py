@@ -1,0 +1,99 @@
+"""HubStore on SQLAlchemy Core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, delete, select, update
+
+from agent.wire.envelope import WireRecord
+from hub.model import DuePost, PackedRecords, Post, PostKind
+from hub.store import schema as t
+from hub.store.dialect import Dialect, translated
+from hub.store.store import Fences, IngestUnit
+from hub.store.unit import SqlUnit
+
+
+class SqlStore:
+    """The store of a hub process; `engine` may write, and on SQLite is the only one that does."""
+
+    def __init__(self, engine: Engine, dialect: Dialect, let_go: Callable[[], None] = lambda: None) -> None:
+        self.engine = engine
+        self._dialect = dialect
+        self._let_go = let_go
+
+    def begin(self, fences: Fences) -> AbstractContextManager[IngestUnit]:
+        """Open a transaction of ingest."""
+        return self._unit(fences)
+
+    @contextmanager
+    def _unit(self, fences: Fences) -> Iterator[IngestUnit]:
+        with self.transaction() as connection:
+            yield SqlUnit(connection, self._dialect, fences)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Open a transaction whose errors are ours."""
+        with translated(), self.engine.begin() as connection:
+            yield connection
+
+    def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
+        """Bring records into the form that inserts fastest."""
+        return self._dialect.pack(records, positions)
+
+    def probe(self) -> None:
+        """Write nothing, but in a way that a read-only or full database refuses."""
+        with self.transaction() as connection:
+            connection.execute(update(t.member).where(t.member.c.owner == "").values(owner=""))
+
+    def due(self, departments: Collection[str] | None, limit: int) -> Sequence[DuePost]:
+        """Return posts not published yet, oldest first."""
+        r = t.receipt.c
+        query = select(t.receipt).where(r.published_at.is_(None)).order_by(r.id).limit(limit)
+        if departments is not None:
+            query = query.where(r.department.in_(departments))
+        with self.transaction() as connection:
+            return [_due(row) for row in connection.execute(query)]
+
+    def published(self, post_ids: Sequence[int], at: datetime) -> None:
+        """Note that the broker took these posts."""
+        with self.transaction() as connection:
+            connection.execute(update(t.receipt).where(t.receipt.c.id.in_(post_ids)).values(published_at=at))
+
+    def purge(self, *, bodies_before: datetime, posts_before: datetime, quarantine_before: datetime, limit: int) -> int:
+        """Drop by age what is no longer needed; ids, digests, receipts, records and audit stay."""
+        m, r, q = t.message.c, t.receipt.c, t.quarantine.c
+        sent = (r.kind != PostKind.RECEIPT) & (r.published_at < posts_before)
+        with self.transaction() as connection:
+            old = select(m.sender, m.message_id).where(m.committed_at < bodies_before, m.body.is_not(None)).limit(limit)
+            keys = [{"s": row.sender, "m": row.message_id} for row in connection.execute(old)]
+            if keys:
+                one = (m.sender == bindparam("s")) & (m.message_id == bindparam("m"))
+                connection.execute(update(t.message).where(one).values(body=None), keys)
+            posts = connection.execute(delete(t.receipt).where(r.id.in_(select(r.id).where(sent).limit(limit)))).rowcount
+            stale = select(q.id).where((q.last_at < quarantine_before) & q.raw.is_not(None)).limit(limit)
+            raw = connection.execute(update(t.quarantine).where(q.id.in_(stale)).values(raw=None)).rowcount
+        return len(keys) + posts + raw
+
+    def close(self) -> None:
+        """Close every connection and give the lock back."""
+        self.engine.dispose()
+        self._let_go()
+
+
+def _due(row: Any) -> DuePost:
+    post = Post(
+        department=row.department,
+        about=row.about,
+        kind=PostKind(row.kind),
+        message_id=row.message_id,
+        type=row.type,
+        encoding=row.encoding,
+        body=row.body,
+        jws=row.jws,
+        created_at=row.created_at,
+    )
+    return DuePost(row.id, post)

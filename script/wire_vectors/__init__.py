@@ -1,0 +1,1 @@
+"""The makers of tests/vectors; see script/make_vectors.py."""
