@@ -284,6 +284,22 @@ class HubGreeted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyAnnounced(Event):
+    """The hub announced a key of its own under one we trust; it is trusted from now on."""
+
+    hub: str
+    kid: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrustUnreadable(Event):
+    """The folder of trusted keys changed and cannot be read; the keys known before go on counting."""
+
+    level: ClassVar[Level] = "error"
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
 class ForkDetected(Event):
     """The hub holds another history of a flow."""
 
@@ -315,6 +331,26 @@ class BodiesPurged(Event):
     """Bodies of stored messages were dropped by age."""
 
     messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochBegun(Event):
+    """A restore went on in a new epoch: messages without a receipt are in line again, with their record ids."""
+
+    level: ClassVar[Level] = "warning"
+    flow: str
+    epoch: str
+    previous: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class CallFailed(Event):
+    """A call of the command line met a defect of ours; the caller was told that it failed."""
+
+    level: ClassVar[Level] = "error"
+    call: str
+    error: Exception
 
 
 @dataclass(frozen=True, slots=True)

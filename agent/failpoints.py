@@ -14,7 +14,7 @@ POINTS = frozenset(
         "C02",  # inside the append transaction
         "C03",  # after its commit, before anybody is told
         "C04",  # first load complete, before polling starts
-        "C05",  # a row committed late, inside the overlap window
+        "C05",  # the overlap window was read again and had something new among what is known: a late commit
         "C06",  # file: after the commit, before the archive rename
         "C07",  # file: after the rename, before the directory is synced
         "C08",  # bytes on the socket, no confirm yet

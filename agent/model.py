@@ -84,7 +84,7 @@ class Batch:
     unreadable: Sequence[Unreadable] = ()
     memory: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     more: bool = False  # reading on at once will bring more
-    loading: Progress | None = None  # set while this is the first load
+    loading: Progress | None = None  # set while this is the first load, in which no key comes twice
 
     def changes(self) -> Iterator[Change]:
         """Yield the rows one by one; for previews and tests, never on the hot path."""

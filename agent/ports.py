@@ -71,7 +71,7 @@ class Source(Protocol):
         ...
 
     def commit(self, position: Position) -> None:
-        """The store holds everything up to `position`: archive the file, trim the log. Idempotent; may be skipped by a crash."""
+        """Learn that everything up to `position` is durable: archive the file, trim the log. Idempotent; a crash may skip it."""
         ...
 
     def check(self) -> Sequence[Finding]:
@@ -158,7 +158,7 @@ class Outbox(Protocol):
         ...
 
     def reopen(self, message_ids: Sequence[str]) -> Future[int]:
-        """Confirmed → pending, for messages the hub names missing or an operator resends; returns how many moved."""
+        """Put confirmed messages back in line: the hub names them missing or an operator resends; returns how many moved."""
         ...
 
     def enqueue(self, messages: Sequence[ExchangeMessage]) -> Future[None]:

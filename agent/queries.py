@@ -43,7 +43,11 @@ class Closed(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageQuery:
-    """What to look for; what is empty does not restrict. Newest first; `before` is the last entry_id of the page before."""
+    """What to look for; what is empty does not restrict.
+
+    Newest first: in the order of the appends, or by `created_at` when times are given. `before` is the last entry_id of the
+    page before.
+    """
 
     flow: str = ""
     message_id: str = ""

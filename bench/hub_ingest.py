@@ -89,12 +89,20 @@ class StillFeed:
         self.acked = 0
         self.out = 0
 
-    def open(self) -> None: ...
-    def close(self) -> None: ...
-    def consume(self, queue: str, prefetch: int | None = None) -> None: ...
-    def cancel(self, queue: str) -> None: ...
+    def open(self) -> None:
+        """Nothing to open."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def consume(self, queue: str, prefetch: int | None = None) -> None:
+        """There is one queue."""
+
+    def cancel(self, queue: str) -> None:
+        """There is one queue."""
 
     def poll(self, timeout_secs: float, limit: int) -> Sequence[Delivered]:
+        """Return what a broker with a prefetch of 128 would have sent."""
         count = min(limit, len(self._messages), self._prefetch - self.out)
         if not count and limit:
             self._woken.wait(timeout_secs)
@@ -103,10 +111,12 @@ class StillFeed:
         return [self._messages.popleft() for _ in range(count)]
 
     def ack(self, tags: Sequence[int]) -> None:
+        """Count."""
         self.acked += len(tags)
         self.out -= len(tags)
 
     def wake(self) -> None:
+        """End the wait."""
         self._woken.set()
 
 
@@ -115,7 +125,8 @@ class Duty:
 
     departments = frozenset({"bdc-01"})
 
-    def reconsider(self) -> None: ...
+    def reconsider(self) -> None:
+        """Nothing changes."""
 
 
 class Finish:
@@ -127,6 +138,7 @@ class Finish:
         self.groups: list[int] = []
 
     def __call__(self, event: Event) -> None:
+        """Count an event."""
         if isinstance(event, GroupStored):
             self.groups.append(event.messages)
             self._left["stored"] -= event.messages
@@ -171,7 +183,7 @@ def workers(hub: StillHub, feed: QueueFeed, finish: Finish, sink: AmqpSink | Non
         if publisher is not None:
             publisher.wake()
 
-    storer = Storer(handoff, hub.ingest, lambda: {}, group_messages=16, committed=committed)
+    storer = Storer(handoff, hub.ingest, dict, group_messages=16, committed=committed)
     return [*([publisher] if publisher else []), storer, intake]
 
 

@@ -163,6 +163,20 @@ def raw_append(folder: Path, count: int, octets: int) -> dict[str, float]:
         return summary([timed(work) for _ in range(count)])
 
 
+def single_events(folder: Path, count: int) -> dict[str, float]:
+    """Append one small message with one record at a time: what a change that is captured at once costs."""
+    with store_in(folder) as store:
+        state = store.open_flow("bench")
+        times = []
+        for number in range(1, count + 1):
+            one = replace(message("bench", state.epoch, number, os.urandom(700)), records=1)
+            row = LedgerRow(f'[["s","{number}"]]', hashlib.sha256(b"%d" % number).digest()[:16], number, number)
+            before, after = Counters(number, number), Counters(number + 1, number + 1)
+            made = Append("bench", state.epoch, "bench", before, after, Position(str(number)), [one], [row], captured=1)
+            times.append(timed(lambda made=made: store.append(made).result()))
+        return summary(times)
+
+
 def appends(folder: Path, count: int, each: int, *, in_flight: int = 1, competed: bool = False) -> dict[str, float]:
     with store_in(folder) as store, busy(on=competed):
         epoch = store.open_flow("bench").epoch
@@ -260,7 +274,9 @@ def main() -> None:
     results["append 4 messages, 2000 ledger rows, busy, switch interval 0.5 ms"] = appends(folder, 20 * scale, 4, competed=True)
     sys.setswitchinterval(interval)
     results["raw: append 30 KB to a file and sync"] = raw_append(folder, 100 * scale, BODY_BYTES)
-    results["append 1 message"] = appends(folder, 100 * scale, 1)
+    results["append 1 message, 500 ledger rows"] = appends(folder, 100 * scale, 1)
+    results["raw: append 1 KB to a file and sync"] = raw_append(folder, 100 * scale, 1000)
+    results["append 1 message, 1 ledger row"] = single_events(folder, 100 * scale)
     results.update(lookups(folder, 25 * scale))
     results["much waiting"] = much_waiting(folder, 40_000 * scale)
     results["resident MB at the end"] = rss_mb()

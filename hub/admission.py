@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 from agent.errors import Denied, SettingsError
+from agent.events import Events
 from agent.wire.keys import public_from_jwk, read_enrolment
 from agent.wire.signature import PublicKey
 from hub.errors import BadKeyFile
+from hub.events import DeliveryLimitSuspected
 from hub.management import Management, commands
 from hub.model import Department
 from hub.store.store import Registry
@@ -76,6 +78,14 @@ def read_key_file(path: Path, code: str) -> list[PublicKey]:
     if node != code:
         raise BadKeyFile(path=str(path), why=f"it belongs to {node}")
     return [replace(key, owner=code) for key in keys]
+
+
+def check_delivery_limit(broker: Declares, management: Management | None, vhost: str, events: Events) -> None:
+    """Raise the alarm where the broker may have a delivery limit, which silently removes innocent messages."""
+    if broker.server_version < DELIVERY_LIMIT_SINCE:
+        return
+    if management is None or not management.delivery_limit_lifted(vhost):
+        events.emit(DeliveryLimitSuspected(".".join(map(str, broker.server_version))))
 
 
 def admit(

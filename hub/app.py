@@ -21,6 +21,7 @@ from agent.ports import Sink
 from agent.wire.control import JwkPublic, WireLimits
 from agent.wire.keys import jwk_of
 from agent.wire.limits import Limits
+from hub.admission import check_delivery_limit
 from hub.health import HealthServer, HubHealth
 from hub.ingest.clerk import Clerk
 from hub.ingest.controls import HubFacts
@@ -31,6 +32,7 @@ from hub.ingest.limiter import RefusalLimiter
 from hub.ingest.prepare import Preparer
 from hub.ingest.storer import Storer
 from hub.maintenance import Maintenance, Retention
+from hub.management import Management
 from hub.metrics import HubMetrics
 from hub.publisher import Publisher
 from hub.roster import Roster
@@ -91,6 +93,14 @@ def broker_of(settings: HubFile, secrets: Secrets) -> BrokerAddress:
     )
 
 
+def management_of(settings: HubFile, secrets: Secrets) -> Management | None:
+    """Return the broker's management interface, None when none is configured. Raises SecretMissing."""
+    section = settings.broker.management
+    if section is None:
+        return None
+    return Management(section.url, section.user, secrets.get(section.password.name).reveal(), section.ca)
+
+
 def facts_of(settings: HubFile, keys: KeyStore) -> HubFacts:
     """Return what the hub says of itself in its hello: its limits and all its public keys."""
     code = settings.hub.code
@@ -129,6 +139,7 @@ class HubProcess:
     health: HubHealth
     metrics: HubMetrics
     events: Events
+    check_broker: Callable[[], None] = lambda: None
 
     def runner(self) -> Runner:
         """Return the runner of all its threads; they start in this order and stop in the reverse one."""
@@ -212,12 +223,14 @@ class HubProcess:
             retention=Retention(bodies=kept.bodies, posts=kept.answers, quarantine=kept.quarantine),
             events=self.events,
             clock=clock,
+            check_broker=self.check_broker,
             gap_after_secs=self.settings.ingest.gap_alarm.total_seconds(),
         )
 
 
 def build(settings: HubFile, environment: Mapping[str, str], health: HubHealth, *listeners: Listener) -> HubProcess:
     """Make a hub process. Nothing connects yet; raises what is wrong with settings, secrets, keys or the lock."""
+    from agent.adapters.amqp.admin import AmqpAdmin  # noqa: PLC0415 - as below
     from agent.adapters.amqp.feed import AmqpFeed  # noqa: PLC0415 - only a running hub pays for pika
     from agent.adapters.amqp.sink import AmqpSink  # noqa: PLC0415 - as above
 
@@ -228,6 +241,13 @@ def build(settings: HubFile, environment: Mapping[str, str], health: HubHealth, 
     metrics = HubMetrics()
     metrics.watch(HubReader(store).flows)
     prefetch = settings.ingest.prefetch
+    events = Events(health, metrics, *listeners)
+    management = management_of(settings, secrets)
+
+    def check_broker() -> None:
+        with AmqpAdmin(address) as admin:
+            check_delivery_limit(admin, management, address.vhost, events)
+
     return HubProcess(
         settings=settings,
         store=store,
@@ -237,5 +257,6 @@ def build(settings: HubFile, environment: Mapping[str, str], health: HubHealth, 
         sink=AmqpSink(address, user_id=address.user, app_id=f"huitong/{__version__}"),
         health=health,
         metrics=metrics,
-        events=Events(health, metrics, *listeners),
+        events=events,
+        check_broker=check_broker,
     )

@@ -153,6 +153,14 @@ class StoreFound(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryLimitSuspected(Event):
+    """The broker may drop messages that were delivered often: from RabbitMQ 4.0 on it does so unless a policy says otherwise."""
+
+    level: ClassVar[Level] = "error"
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeasesChanged(Event):
     """This process works for other departments than before."""
 

@@ -45,7 +45,7 @@ class HubHealth:
         match event:
             case BrokerConnected(role=role):
                 self._connections[role] = "open"
-            case BrokerLost(role=role, error=error):
+            case BrokerLost(role="publish" | "consume" as role, error=error):
                 self._connections[role] = str(error)
             case StoreLost(error=error):
                 self._store = str(error)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from agent.events import Events
+from agent.errors import HuitongError
+from agent.events import BrokerLost, Events
 from agent.ports import Clock
 from hub.errors import StoreUnavailable
 from hub.events import BodiesDropped, GapSeen, StoreLost
@@ -50,12 +51,14 @@ class Maintenance:
         retention: Retention,
         events: Events,
         clock: Clock,
+        check_broker: Callable[[], None] = lambda: None,
         gap_after_secs: float = 600.0,
         every_secs: float = 60.0,
     ) -> None:
         self._store = store
         self._holes = holes
         self._retention = retention
+        self._check_broker: Callable[[], None] | None = check_broker
         self._events = events
         self._clock = clock
         self._gap_after_secs = gap_after_secs
@@ -77,6 +80,7 @@ class Maintenance:
             self.purge()
         except StoreUnavailable as error:
             self._events.emit(StoreLost(error, self._every_secs))
+        self._look_at_broker()
 
     def wake(self) -> None:
         """Make the wait return."""
@@ -88,6 +92,17 @@ class Maintenance:
 
     def finish(self) -> None:
         """Nothing to let go of."""
+
+    def _look_at_broker(self) -> None:
+        """Check the broker once; while it does not answer, again in the next round."""
+        if self._check_broker is None:
+            return
+        try:
+            self._check_broker()
+        except HuitongError as error:
+            self._events.emit(BrokerLost("check", error, self._every_secs))
+        else:
+            self._check_broker = None
 
     def look_at_gaps(self) -> None:
         """Tell of gaps that have stayed for too long."""

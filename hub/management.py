@@ -55,8 +55,14 @@ class Management:
 
     def lift_delivery_limit(self, vhost: str) -> None:
         """Set the delivery limit of inbound queues to none: from RabbitMQ 4.0 on a default removes innocent messages."""
-        policy = {"pattern": r"^(in|rcpt|out)\.", "definition": {"delivery-limit": -1}, "apply-to": "quorum_queues"}
+        # Written for 4.0 and later only: earlier ones have no default limit and refuse the value.
+        policy = {"pattern": r"^(in|rcpt|out)\.", "definition": {"delivery-limit": -1}, "apply-to": "queues"}
         self._call("PUT", f"/api/policies/{_quoted(vhost)}/huitong-no-delivery-limit", policy)
+
+    def delivery_limit_lifted(self, vhost: str) -> bool:
+        """Say whether that policy is in place."""
+        policy = self._call("GET", f"/api/policies/{_quoted(vhost)}/huitong-no-delivery-limit", missing_is_none=True)
+        return isinstance(policy, dict) and policy.get("definition", {}).get("delivery-limit") == -1
 
     def _call(self, method: str, path: str, body: Mapping[str, object] | None = None, *, missing_is_none: bool = False) -> Any:
         token = base64.b64encode(f"{self.user}:{self.password}".encode()).decode()

@@ -8,10 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
-from typing import Protocol
+from typing import Final, Protocol
 
 from agent.events import Events, ProgressMade, ServiceFailed, ServiceStarted, ServiceStopped
 from agent.ports import Clock
+
+FAILED_STOP_SECS: Final = 2.0
 
 
 class Worker(Protocol):
@@ -56,14 +58,17 @@ class Runner:
 
     def run(self, started: Callable[[], None] = lambda: None) -> None:
         """Start all, call `started`, wait for a request or a failure, stop all. Raises what failed first."""
+        stop_within_secs = FAILED_STOP_SECS  # nothing can drain through a thread that is dead
         loops = [_Loop(worker, self._events, self._clock, self._bell.put) for worker in self._workers]
         try:
             for loop in loops:
                 loop.start()
             started()
             error = self._bell.get()
+            if error is None:
+                stop_within_secs = self._stop_within_secs
         finally:
-            deadline = self._clock.monotonic() + self._stop_within_secs
+            deadline = self._clock.monotonic() + stop_within_secs
             for loop in reversed(loops):
                 loop.stop(deadline)
         if error is not None:

@@ -233,6 +233,7 @@ class LiveHub:
 
     def __init__(self, folder: Path) -> None:
         self.broker = MemoryBroker()
+        self.broker.add_user("hub")
         self.broker.declare_exchange(DELIVERY_EXCHANGE, "direct")
         self.recorder = EventRecorder()
         self.settings = HubFile.of(
@@ -319,7 +320,7 @@ class LiveHub:
                 left -= 1
         sink.close()
 
-    def hear(self, department: SampleDepartment, count: int, timeout_secs: float = 15.0) -> list[Receipt | Control]:
+    def hear(self, department: SampleDepartment, count: int, timeout_secs: float = 60.0) -> list[Receipt | Control]:
         """Take `count` receipts or answers from the department's queue, verified."""
         ring = KeyRing([self.keys.public("sc-hub")])
         feed = self.broker.feed(user_name(department.code), [receipt_queue(department.code)])

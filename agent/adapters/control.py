@@ -16,15 +16,18 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
-from agent.errors import Busy, Denied, HuitongError, NotFound
+from agent.errors import Busy, Denied, HuitongError, NotFound, SettingsError
 from agent.i18n import N_
 
 MAX_REQUEST_BYTES: Final = 1 << 20
 MAX_ANSWER_BYTES: Final = 64 << 20
+MAX_CALLS: Final = 16
+"""Calls at the same time; each has a thread of its own, so that one that waits holds up nobody else."""
+
 _IDLE_SECS: Final = 30.0
 
 
@@ -62,21 +65,40 @@ class Failure(msgspec.Struct):
 
 
 class ControlServer:
-    """Listens on a Unix socket and answers calls with the handlers it was given."""
+    """Listens on a Unix socket and answers calls with the handlers it was given, each in a thread of its own.
 
-    def __init__(self, path: Path, handlers: Mapping[str, Handler]) -> None:
+    `failed` hears of a handler that met a defect; its caller is told that it failed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        handlers: Mapping[str, Handler],
+        failed: Callable[[str, Exception], None] = lambda _call, _error: None,
+    ) -> None:
         self._path = path
         self._handlers = handlers
+        self._failed = failed
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Bind and serve. The caller holds the instance lock, so a socket file that is there is left over. Raises Denied."""
-        self._path.unlink(missing_ok=True)
+        """Bind and serve. The caller holds the instance lock, so a socket file that is there is left over.
+
+        Raises Denied; SettingsError when there can be no socket at this place.
+        """
         try:
-            server = _Server(str(self._path), self._handlers)
+            self._path.unlink(missing_ok=True)
+            server = _Server(str(self._path), self._handlers, self._failed)
         except PermissionError as error:
             raise Denied(path=self._path) from error
+        except OSError as error:
+            raise SettingsError(
+                N_("there can be no control socket at {path}: {why}"),
+                hint=N_("agent.control_socket names a file in a folder that exists; at most 107 bytes"),
+                path=self._path,
+                why=error.strerror or str(error),
+            ) from error
         self._path.chmod(0o660)
         self._server = server
         self._thread = threading.Thread(target=server.serve_forever, args=(0.2,), name="control", daemon=True)
@@ -97,12 +119,32 @@ class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     request_queue_size = 16
 
-    def __init__(self, path: str, handlers: Mapping[str, Handler]) -> None:
+    def __init__(self, path: str, handlers: Mapping[str, Handler], failed: Callable[[str, Exception], None]) -> None:
         self.handlers = handlers
+        self.failed = failed
+        self.slots = threading.BoundedSemaphore(MAX_CALLS)
         super().__init__(path, _Connection)
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give the request a thread, if there are not too many; who comes in vain hears that we are busy."""
+        if not self.slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.slots.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve, in the request's own thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.slots.release()
+
     def handle_error(self, request: object, client_address: object) -> None:
-        """A caller that hangs up harms nobody but itself."""
+        """Forget a caller that hung up: it harms nobody but itself."""
 
 
 class _Connection(socketserver.StreamRequestHandler):
@@ -117,14 +159,25 @@ class _Connection(socketserver.StreamRequestHandler):
     def _answer(self, line: bytes) -> dict[str, object]:
         try:
             request = msgspec.json.decode(line, type=_Request)
-            handler = self.server.handlers.get(request.call)
-            if handler is None:
-                raise NotFound(what="call", name=request.call)
-            return {"ok": handler(_caller(self.connection), request.args)}
+            return {"ok": self._call(request)}
         except HuitongError as error:
             return {"error": Failure.of(error)}
         except msgspec.MsgspecError as error:
             return {"error": Failure("HT-E400", "{why}", "", {"why": str(error)})}
+
+    def _call(self, request: _Request) -> object:
+        handler = self.server.handlers.get(request.call)
+        if handler is None:
+            raise NotFound(what="call", name=request.call)
+        try:
+            return handler(_caller(self.connection), request.args)
+        except (HuitongError, msgspec.MsgspecError):
+            raise
+        except Exception as error:
+            self.server.failed(request.call, error)
+            raise HuitongError(
+                N_("the running agent met a defect: {why}"), hint=N_("look at its log"), why=type(error).__name__
+            ) from error
 
 
 class _Request(msgspec.Struct):
@@ -160,7 +213,7 @@ def call(path: Path, name: str, args: Mapping[str, object], timeout_secs: float)
             line = _read_line(sock)
         except PermissionError as error:
             raise Denied(path=path) from error
-        except TimeoutError as error:
+        except (TimeoutError, BrokenPipeError, ConnectionResetError) as error:
             raise Busy(
                 N_("the running agent does not answer on {path}"), hint=N_("try again; look at its log"), path=path
             ) from error

@@ -70,6 +70,16 @@ class LibraryLog(logging.Handler):
         self._log.line(level, "library_message", group, {"library": record.name, "text": record.getMessage()[:500]})
 
 
+def hear_libraries(log: EventLog) -> None:
+    """Bring warnings of all libraries into the log, once for the process.
+
+    What pika says of connections comes as events of ours already, translated and without its tracebacks.
+    """
+    root = logging.getLogger()
+    root.handlers = [LibraryLog(log)]
+    logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+
 class _Limiter:
     def __init__(self, clock: Clock, burst: int, window_secs: float) -> None:
         self._clock = clock

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 from agent import __version__, events
 from agent.model import Depth, State
 from agent.ports import Clock
+from agent.queries import Cause
 
 _LATENCY_BUCKETS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 300, 1800, 3600)
 _WAITING = (State.PENDING, State.CONFIRMED)
@@ -89,9 +90,11 @@ class AgentMetrics:
         self._messages.labels(flow, "send", outcome).inc(messages)
         self._records.labels(flow, "send", outcome).inc(records)
 
-    def watch_outbox(self, depth: Callable[[], Sequence[Depth]], state_bytes: Callable[[], int]) -> None:
-        """Read the outbox at every scrape."""
-        self.registry.register(_OutboxCollector(depth, state_bytes, self._clock))
+    def watch_outbox(
+        self, depth: Callable[[], Sequence[Depth]], causes: Callable[[], Sequence[Cause]], state_bytes: Callable[[], int]
+    ) -> None:
+        """Read the outbox and its open dead letters at every scrape."""
+        self.registry.register(_OutboxCollector(depth, causes, state_bytes, self._clock))
 
     def watch_certificates(self, expiries: Iterable[tuple[str, datetime]]) -> None:
         """Publish when each certificate expires."""
@@ -107,8 +110,15 @@ class AgentMetrics:
 
 
 class _OutboxCollector(Collector):
-    def __init__(self, depth: Callable[[], Sequence[Depth]], state_bytes: Callable[[], int], clock: Clock) -> None:
+    def __init__(
+        self,
+        depth: Callable[[], Sequence[Depth]],
+        causes: Callable[[], Sequence[Cause]],
+        state_bytes: Callable[[], int],
+        clock: Clock,
+    ) -> None:
         self._depth = depth
+        self._causes = causes
         self._state_bytes = state_bytes
         self._clock = clock
 
@@ -120,13 +130,19 @@ class _OutboxCollector(Collector):
         """Yield the gauges."""
         waiting = GaugeMetricFamily("huitong_outbox_messages", "Messages without a stored receipt.", labels=["flow"])
         age = GaugeMetricFamily("huitong_outbox_oldest_age_seconds", "Age of the oldest of these.", labels=["flow"])
-        dead = GaugeMetricFamily("huitong_dead_letters", "Messages and records that need a person.", labels=["flow", "cause"])
+        dead = GaugeMetricFamily("huitong_dead_letters", "Messages, records and input that need a person.", labels=["flow", "cause"])
         now = self._clock.now()
         for depth in self._depth():
             waiting.add_metric([depth.flow], sum(depth.messages.get(state, 0) for state in _WAITING))
             oldest = min((at for at in (depth.oldest_pending, depth.oldest_confirmed) if at), default=None)
             age.add_metric([depth.flow], max(0.0, (now - oldest).total_seconds()) if oldest else 0.0)
-            dead.add_metric([depth.flow, "dead"], depth.messages.get(State.DEAD, 0))
-            dead.add_metric([depth.flow, "quarantined"], depth.quarantined)
+        for (flow, code), count in self._open_letters().items():
+            dead.add_metric([flow, code], count)
         yield from (waiting, age, dead)
         yield GaugeMetricFamily("huitong_state_bytes", "Size of the local store.", value=self._state_bytes())
+
+    def _open_letters(self) -> dict[tuple[str, str], int]:
+        counts: dict[tuple[str, str], int] = {}
+        for cause in self._causes():
+            counts[cause.flow, cause.code] = counts.get((cause.flow, cause.code), 0) + cause.count
+        return counts

@@ -82,6 +82,11 @@ class Secrets:
             raise SecretMissing(name=name)
         return Secret(name, octets)
 
+    def path(self, reference: str) -> Path:
+        """Return the file of a secret, for libraries that read only files. Raises as `get`."""
+        name = self.get(reference).name
+        return next(file.path for file in self.files() if file.name == name)
+
     def put(self, name: str, value: bytes) -> None:
         """Store a secret, mode 0600. Raises SettingsError (no directory, not a name), Denied, StoreError."""
         if self._directory is None:

@@ -8,42 +8,44 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Final
 
 from agent.adapters import control
-from agent.adapters.store.reader import StoreReader
-from agent.app.parts import store_path
-from agent.errors import NotFound
+from agent.app.places import open_reader, store_path
+from agent.errors import Busy, Conflict, Denied, HuitongError, NotFound, SourceRefused, SourceUnavailable, StoreError, StoreFull
 from agent.i18n import N_
-from agent.settings.agent_file import AgentFile
 
-_PATIENCE_SECS = 60.0
+if TYPE_CHECKING:
+    from agent.adapters.store.reader import StoreReader
+    from agent.settings.agent_file import AgentFile
 
-Offline = Callable[[], Iterator[Mapping[str, control.Handler]]]
-"""A generator that opens the store in this process, yields its handlers, and closes it."""
+PATIENCE_SECS: Final = 60.0
+GLANCE_SECS: Final = 5.0
+"""How long a question may take that the agent answers from memory."""
+
+Offline = Callable[[], AbstractContextManager[Mapping[str, control.Handler]]]
+"""Opens the store in this process, gives its handlers, and closes it."""
 
 
 @contextmanager
-def open_reader(settings: AgentFile) -> Iterator[StoreReader]:
-    """Open the store for reading. Raises NotFound when this agent has never run."""
-    path = store_path(settings)
-    if not path.exists():
-        raise NotFound(
-            N_("this agent has no store yet: {path}"), hint=N_("start it first: huitong run"), what="store", name=path, path=path
-        )
-    reader = StoreReader(path)
+def reading(settings: AgentFile) -> Iterator[StoreReader]:
+    """Open the store for reading. Raises NotFound when this agent has never run, Denied, StoreError."""
+    reader = open_reader(settings)
     try:
         yield reader
     finally:
         reader.close()
 
 
-def ask_running(settings: AgentFile, call: str, **args: object) -> object | None:
+def ask_running(settings: AgentFile, call: str, *, within_secs: float = PATIENCE_SECS, **args: object) -> object | None:
     """Return the running agent's answer; None when no agent runs. Raises Busy, Denied, and what the call raises there."""
     try:
-        return control.call(settings.agent.control_socket, call, args, _PATIENCE_SECS)
+        return control.call(settings.agent.control_socket, call, args, within_secs)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
+    except control.RemoteError as error:
+        raise _as_here(error) from None
 
 
 def ask(settings: AgentFile, offline: Offline, call: str, **args: object) -> object:
@@ -54,16 +56,32 @@ def ask(settings: AgentFile, offline: Offline, call: str, **args: object) -> obj
     answer = ask_running(settings, call, **args)
     if answer is not None:
         return answer
-    with contextmanager(offline)() as handlers:
-        return handlers[call](this_user(), dict(args))
+    try:
+        with offline() as handlers:
+            return handlers[call](this_user(), dict(args))
+    except Busy as error:
+        raise Busy(
+            N_("an agent is at work on {path}, but does not listen on {socket}"),
+            hint=N_("it is starting or ending: try again; else compare agent.control_socket with the running agent's"),
+            path=store_path(settings).parent,
+            socket=settings.agent.control_socket,
+        ) from error
+
+
+_KINDS: Final = {kind.code: kind for kind in (Busy, Conflict, Denied, NotFound, SourceRefused, SourceUnavailable, StoreError, StoreFull)}
+
+
+def _as_here(error: control.RemoteError) -> HuitongError:
+    """Return what the call would have raised in this process, so that exit codes and whose turn it is are the same."""
+    kind = _KINDS.get(error.code)
+    return kind(error.text, hint=error.hint, **error.details) if kind is not None else error
 
 
 def this_user() -> control.Caller:
-    """Return who runs this process."""
+    """Return who runs this process; behind sudo, who called it."""
     uid = os.getuid()
+    name = os.environ.get("SUDO_USER", "") if uid == 0 else ""
     try:
-        return control.Caller(uid, pwd.getpwuid(uid).pw_name)
+        return control.Caller(uid, name or pwd.getpwuid(uid).pw_name)
     except KeyError:
         return control.Caller(uid, str(uid))
-
-

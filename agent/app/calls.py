@@ -11,7 +11,6 @@ from agent.adapters.control import Caller, Handler
 from agent.queries import Operator
 from agent.services.desk import Desk
 
-
 T = TypeVar("T", "_OfFlow", "_OfGap", "_OfMessages", "_OfSubjects")
 
 
@@ -53,6 +52,6 @@ def _call(kind: type[T], act: Callable[[T, Operator], object]) -> Handler:
     def handle(caller: Caller, args: dict[str, object]) -> object:
         wanted = msgspec.convert(args, kind)
         done = act(wanted, Operator(caller.name, wanted.why))
-        return {"done": True} if done is None else done
+        return {"done": True} if done is None else msgspec.to_builtins(done)
 
     return handle

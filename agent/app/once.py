@@ -8,38 +8,64 @@ from typing import Final
 from agent.adapters.clock import SystemClock
 from agent.app.agent import Agent
 from agent.errors import HuitongError
+from agent.events import ReceiptSettled
 from agent.model import State
 
-LOOK_SECS: Final = 0.05
+LOOK_SECS: Final = 1.0
+"""So often the outbox is looked at without a hint."""
 
 
 class Once:
-    """One pass over all flows. `left` are the messages without a receipt, `errors` what kept a flow from being read."""
+    """One pass over all flows; hears the agent's events. After `run`: what is left, and what kept a flow from being read."""
 
-    def __init__(self, agent: Agent, within_secs: float) -> None:
-        self._agent = agent
+    def __init__(self, within_secs: float) -> None:
         self._clock = SystemClock()
         self._deadline = self._clock.monotonic() + within_secs
+        self._news = threading.Event()
+        self._ended = threading.Event()
         self.errors: dict[str, HuitongError] = {}
+        self.records = 0
+        self.quarantined = 0
         self.left = 0
 
-    def run(self) -> None:
+    def __call__(self, event: object) -> None:
+        """Notice that receipts come in."""
+        if isinstance(event, ReceiptSettled):
+            self._news.set()
+
+    def run(self, agent: Agent) -> None:
         """Capture each flow to its end while delivery and receipts run; then wait for the receipts."""
-        worker = threading.Thread(target=self._work, name="once", daemon=True)
-        self._agent.run(started=worker.start)
-        self.left = self._unsettled()
+        worker = threading.Thread(target=self._work, args=(agent,), name="once", daemon=True)
+        try:
+            agent.run(started=worker.start)
+        finally:
+            self._ended.set()
+        self.left = _unsettled(agent)
 
-    def _work(self) -> None:
-        for flow, capture in self._agent.captures.items():
-            try:
-                capture.drain()
-            except HuitongError as error:
-                self.errors[flow] = error
-        look = threading.Event()
-        while self._unsettled() and self._clock.monotonic() < self._deadline:
-            look.wait(LOOK_SECS)
-        self._agent.supervisor.request_stop()
+    def stop(self) -> None:
+        """Wait no longer."""
+        self._ended.set()
+        self._news.set()
 
-    def _unsettled(self) -> int:
-        waiting = (State.PENDING, State.CONFIRMED)
-        return sum(depth.messages.get(state, 0) for depth in self._agent.store.depth() for state in waiting)
+    def _work(self, agent: Agent) -> None:
+        try:
+            for flow, capture in agent.captures.items():
+                if self._ended.is_set():
+                    return
+                try:
+                    captured = capture.drain()
+                except HuitongError as error:
+                    self.errors[flow] = error
+                else:
+                    self.records += captured.records
+                    self.quarantined += captured.quarantined
+            while _unsettled(agent) and self._clock.monotonic() < self._deadline and not self._ended.is_set():
+                self._news.wait(LOOK_SECS)
+                self._news.clear()
+        finally:
+            agent.supervisor.request_stop()
+
+
+def _unsettled(agent: Agent) -> int:
+    waiting = (State.PENDING, State.CONFIRMED)
+    return sum(depth.messages.get(state, 0) for depth in agent.store.depth() for state in waiting)

@@ -1,17 +1,29 @@
-"""Everything `huitong status` shows, gathered in one place for text and JSON alike."""
+"""Everything `huitong status` shows, gathered in one place for text and JSON alike.
+
+The running agent gathers it itself and hands it over its control socket; with none running the command gathers it from the
+store. What is to be done is said once, at the root: a broker that is down is one line, not one for each flow.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from agent import __version__
-from agent.adapters.store.reader import StoreReader
+from agent.app.witness import FlowNews, Loading
 from agent.model import Depth, FlowState, State
 from agent.queries import Activity, Cause
-from agent.settings.agent_file import AgentFile
+
+if TYPE_CHECKING:
+    from agent.adapters.store.reader import StoreReader
+    from agent.settings.agent_file import AgentFile
+
+OPEN: Final = "open"
+CERTIFICATE_DAYS: Final = 60
+"""So long before the end a certificate is worth a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +32,36 @@ class FlowLine:
 
     flow: str
     title: str
-    state: str  # running | paused | loading | removed | stopped
+    state: str  # running | loading | waiting (its source does not answer) | paused | stopped | removed
+    by: str  # who paused it: operator, source, hub, disk, fork
     why: str
     captured_today: int
     stored_today: int
     waiting: int  # messages without a receipt
-    dead: int  # messages and records that need a person
+    dead: int  # messages, records and input that need a person
     oldest_waiting_secs: float | None
+    loading: Loading | None
+
+
+@dataclass(frozen=True, slots=True)
+class Todo:
+    """One thing that needs a person. `kind` says which; the rest fills its sentence."""
+
+    kind: str
+    flow: str = ""
+    title: str = ""
+    why: str = ""
+    count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """What only the running agent knows."""
+
+    connections: Mapping[str, str]  # publish, consume → open, or why not
+    flows: Mapping[str, FlowNews]
+    disk: str = ""
+    stuck: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,82 +72,155 @@ class Overview:
     title: str
     version: str
     running: bool
-    connections: Mapping[str, bool]  # role or flow → open, as the running agent says
+    answering: bool  # False: an agent holds the store, but its socket is silent
+    connections: Mapping[str, str]
     last_receipt_secs: float | None
     flows: Sequence[FlowLine]
     causes: Sequence[Cause]
-    gaps: int
-    alarms: Sequence[str]
+    todo: Sequence[Todo]
+    stuck: Sequence[str] = field(default_factory=list)
 
     @property
     def healthy(self) -> bool:
-        """Nothing needs a person."""
-        return self.running and not self.causes and not self.gaps and not self.alarms and not any(f.state == "paused" for f in self.flows)
+        """Tell whether nothing needs a person."""
+        return self.running and not self.todo
 
 
-def gather(settings: AgentFile, reader: StoreReader | None, live: Mapping[str, object] | None, now: datetime) -> Overview:
-    """Return the overview. `live` is the running agent's own word, None when none runs."""
+def gather(
+    settings: AgentFile,
+    reader: StoreReader | None,
+    live: Live | None,
+    now: datetime,
+    *,
+    certificates: Sequence[tuple[str, datetime]] = (),
+    answering: bool = True,
+) -> Overview:
+    """Return the overview; `live` is None when no agent runs, `reader` when there is no store yet."""
     midnight = now.astimezone(ZoneInfo(settings.agent.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
     states = {state.flow: state for state in reader.flows()} if reader else {}
     depths = {depth.flow: depth for depth in reader.depth()} if reader else {}
     today = {one.flow: one for one in reader.activity(midnight, now + timedelta(hours=1))} if reader else {}
+    causes = reader.causes() if reader else ()
     last = reader.last_receipt() if reader else None
-    names = [*settings.send, *(flow for flow in states if flow not in settings.send)]
+    dead = _dead(causes)
+    lines = [
+        _line(name, settings, states.get(name), depths.get(name), today.get(name), dead.get(name, 0), live, now)
+        for name in dict.fromkeys((*settings.send, *states))
+    ]
+    limit = settings.hub.receipt_within.total_seconds()
     return Overview(
         agent=settings.agent.id,
         title=settings.agent.title,
         version=__version__,
-        running=live is not None,
-        connections=_connections(live),
+        running=live is not None or not answering,
+        answering=answering,
+        connections=dict(live.connections) if live else {},
         last_receipt_secs=(now - last).total_seconds() if last else None,
-        flows=[_line(name, settings, states.get(name), depths.get(name), today.get(name), now, running=live is not None) for name in names],
-        causes=reader.causes() if reader else (),
-        gaps=len(reader.gaps()) if reader else 0,
-        alarms=_alarms(live),
+        flows=lines,
+        causes=list(causes),
+        todo=[
+            *_of_process(live, answering=answering),
+            *_of_flows(lines, depths, now, limit),
+            *(Todo("dead", cause.flow, why=_cause(cause), count=cause.count) for cause in causes),
+            *(Todo("gap", gap.flow, why=gap.kind, count=gap.number) for gap in (reader.gaps() if reader else ())),
+            *_of_certificates(certificates, now),
+        ],
+        stuck=list(live.stuck) if live else [],
     )
 
 
-def _line(
+def _line(  # noqa: PLR0913 - what is known of one flow, from everywhere
     name: str,
     settings: AgentFile,
     state: FlowState | None,
     depth: Depth | None,
     today: Activity | None,
+    dead: int,
+    live: Live | None,
     now: datetime,
-    *,
-    running: bool,
 ) -> FlowLine:
     configured = settings.send.get(name)
     messages = depth.messages if depth else {}
     oldest = min((at for at in (depth.oldest_pending, depth.oldest_confirmed) if at), default=None) if depth else None
+    news = live.flows.get(name, FlowNews()) if live else FlowNews()
+    by, why = _pause(state, news)
     return FlowLine(
         flow=name,
         title=configured.title if configured else "",
-        state=_state(state, configured is not None, running=running),
-        why=state.paused if state else "",
+        state=_state(state, news, configured=configured is not None, paused=bool(by), running=live is not None),
+        by=by,
+        why=why or news.source_fault,
         captured_today=today.captured if today else 0,
         stored_today=today.stored if today else 0,
         waiting=messages.get(State.PENDING, 0) + messages.get(State.CONFIRMED, 0),
-        dead=messages.get(State.DEAD, 0) + (depth.quarantined if depth else 0),
-        oldest_waiting_secs=(now - oldest).total_seconds() if oldest else None,
+        dead=dead,
+        oldest_waiting_secs=max(0.0, (now - oldest).total_seconds()) if oldest else None,
+        loading=news.loading,
     )
 
 
-def _state(state: FlowState | None, configured: bool, *, running: bool) -> str:  # noqa: FBT001 - two facts about one flow
+def _pause(state: FlowState | None, news: FlowNews) -> tuple[str, str]:
+    """Return who paused a flow and why: what is stored counts more than what lasts for now."""
+    if state is not None and state.paused:
+        by, _, why = state.paused.partition(":")
+        return by.split(" ")[0], why.strip() or by
+    return news.by, news.why
+
+
+def _state(state: FlowState | None, news: FlowNews, *, configured: bool, paused: bool, running: bool) -> str:
     if not configured:
         return "removed"
-    if state is not None and state.paused:
+    if paused:
         return "paused"
     if not running:
         return "stopped"
+    if news.source_fault:
+        return "waiting"
     return "running" if state is not None and state.loaded else "loading"
 
 
-def _connections(live: Mapping[str, object] | None) -> dict[str, bool]:
-    found = live.get("connections") if live else None
-    return {str(name): bool(value) for name, value in found.items()} if isinstance(found, dict) else {}
+def _dead(causes: Sequence[Cause]) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for cause in causes:
+        counts[cause.flow] = counts.get(cause.flow, 0) + cause.count
+    return counts
 
 
-def _alarms(live: Mapping[str, object] | None) -> list[str]:
-    found = live.get("alarms") if live else None
-    return [str(text) for text in found] if isinstance(found, list) else []
+def _cause(cause: Cause) -> str:
+    return ": ".join(part for part in (cause.field, cause.code) if part)
+
+
+# -- what needs a person ---------------------------------------------------------------------------------------------
+
+
+def _of_process(live: Live | None, *, answering: bool) -> Iterator[Todo]:
+    if live is None:
+        yield Todo("silent" if not answering else "stopped")
+        return
+    faults = list(dict.fromkeys(why for why in live.connections.values() if why != OPEN))
+    if faults:
+        yield Todo("broker", why=faults[0])
+    if live.disk:
+        yield Todo("disk", why=live.disk)
+    if live.stuck:
+        yield Todo("stuck", why=", ".join(live.stuck))
+
+
+def _of_flows(lines: Sequence[FlowLine], depths: Mapping[str, Depth], now: datetime, limit_secs: float) -> Iterator[Todo]:
+    for line in lines:
+        title = line.title or line.flow
+        if line.state == "paused" and line.by != "disk":  # the disk is one line for all
+            yield Todo(f"paused-{line.by}", line.flow, title, line.why)
+        elif line.state == "waiting":
+            yield Todo("source", line.flow, title, line.why)
+        depth = depths.get(line.flow)
+        oldest = depth.oldest_confirmed if depth else None
+        if depth is not None and oldest is not None and (now - oldest).total_seconds() > limit_secs:
+            yield Todo("overdue", line.flow, title, count=depth.messages.get(State.CONFIRMED, 0))
+
+
+def _of_certificates(certificates: Sequence[tuple[str, datetime]], now: datetime) -> Iterator[Todo]:
+    for name, expiry in certificates:
+        days = (expiry - now) // timedelta(days=1)
+        if days < CERTIFICATE_DAYS:
+            yield Todo("certificate" if days >= 0 else "certificate-over", title=name, count=int(days))

@@ -14,6 +14,7 @@ from agent.cli.base import Session, command, option, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.validate import load_agent_settings
 from agent.i18n import N_, _
+from agent.testing.arming import arm_as_asked
 
 
 @command("run", help=N_("Run the agent until it is told to stop. Logs go to standard error, one JSON line each."))
@@ -21,6 +22,7 @@ from agent.i18n import N_, _
 def run(session: Session) -> None:
     """Run; SIGTERM and SIGINT drain what is on its way and end with 0."""
     settings = load_agent_settings([session.config]).value
+    arm_as_asked(os.environ)
     with composed(settings, os.environ) as agent, _stopped_by_signals(agent):
         agent.run()
 

@@ -16,25 +16,22 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
-from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from agent.errors import Conflict, Disposition, HuitongError, SourceGone, StoreFull, disposition
 from agent.events import Events, FlowPaused, FlowResumed, SourceLost, SourceOpened
 from agent.i18n import N_
-from agent.mapping.spec import MapSpec
-from agent.model import START, Batch, Counters, FlowState, Position, Quarantined
+from agent.model import START, Batch, Counters, FlowState, Position
 from agent.ports import CaptureLog, Clock, Keyed, Source
-from agent.queries import Closed, Item
 from agent.retry import Backoff
+from agent.services.capture_again import Letter
 from agent.services.capture_flow import Captured, FlowWriter, FreshLedger, OpenFlow
 from agent.services.capture_gap import POSITION_LOST, REPLACED, note_gap, start_over
-from agent.services.capture_messages import BatchLimits
+from agent.services.capture_orders import Orders, Outcome
+from agent.services.capture_plan import CapturePlan, Quarantine
 from agent.services.capture_records import RecordMaker
-from agent.services.capture_retry import closing, judge, keys_of
 from agent.services.capture_source import SourceThread
 from agent.services.capture_step import OpenItems, Step, StepMaker
 from agent.services.service import Service
@@ -48,28 +45,6 @@ _CLOSE_SECS: Final = 5.0
 BY_SOURCE: Final = "source"
 BY_DISK: Final = "disk"
 """Who paused a flow, in events."""
-
-
-@dataclass(frozen=True, slots=True)
-class CapturePlan:
-    """What a flow captures, and in which portions. `sender` is the node code of this agent."""
-
-    flow: str
-    sender: str
-    spec: MapSpec
-    limits: BatchLimits = field(default_factory=BatchLimits)
-    page_rows: int = 2000
-    in_flight: int = 4  # steps handed to the store and not yet durable, at most
-    reconnect: Backoff = field(default_factory=lambda: Backoff(first_secs=0.5, cap_secs=60.0))
-    slow: Backoff = field(default_factory=lambda: Backoff(first_secs=10.0, cap_secs=300.0))
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantine:
-    """Where quarantined items are looked up: one by its id, and those of this flow that are open, newest last."""
-
-    item: Callable[[str], Item | None] = lambda _item_id: None
-    open_items: Callable[[], Iterable[Quarantined]] = lambda: ()
 
 
 class CaptureService(Service):
@@ -100,7 +75,14 @@ class CaptureService(Service):
         self._maker = StepMaker(plan.flow, RecordMaker(plan.sender, plan.flow, plan.spec), plan.limits, clock)
         self._fresh = FreshLedger()
         self._items: OpenItems | None = None
-        self._commands: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self._orders = Orders(
+            plan,
+            source,
+            self._quarantine,
+            running=self._running,
+            read_keys=self._read_keys,
+            durable=self._make_durable,
+        )
         self._bell = threading.Event()
         self._due = threading.Event()
         self._opening: Future[str] | None = None
@@ -128,22 +110,22 @@ class CaptureService(Service):
         self._bell.set()
         self._thread_of_source.wake()
 
-    def retry(self, item_ids: Sequence[str]) -> Future[Mapping[str, Closed | None]]:
+    def retry(self, item_ids: Sequence[str]) -> Future[Outcome]:
         """Try quarantined items again; per item how it was closed, None when it is still not right.
 
         The error of the future is Conflict when the flow is not running or its source cannot look up keys.
         """
-        future: Future[Mapping[str, Closed | None]] = Future()
+        future = self._orders.give_retry(item_ids)
+        self.wake()
+        return future
 
-        def command() -> None:
-            try:
-                future.set_result(self._retry(item_ids))
-            except BaseException as error:
-                future.set_exception(error)
-                if not isinstance(error, Conflict):
-                    raise
+    def again(self, letters: Sequence[Letter]) -> Future[Outcome]:
+        """Send again what the hub refused for ever, unless a later version is known (see `capture_again`).
 
-        self._commands.put(command)
+        Per letter how it was closed, None when no message can carry it. The error of the future is Conflict when the flow is
+        not running.
+        """
+        future = self._orders.give_again(letters)
         self.wake()
         return future
 
@@ -153,12 +135,12 @@ class CaptureService(Service):
         """See Service."""
         try:
             if self._rests():
-                self._serve()
+                self._orders.serve()
                 self._rest()
             elif self._flow is None:
                 self._open()
             else:
-                self._serve()
+                self._orders.serve()
                 self._capture(self._flow)
         except HuitongError as error:
             self._recover(error)
@@ -172,7 +154,7 @@ class CaptureService(Service):
             except StoreFull:
                 flow.abandon()
         self._thread_of_source.stop(_CLOSE_SECS)
-        self._serve()  # nobody is left waiting for an answer
+        self._orders.serve()  # nobody is left waiting for an answer
 
     def drain(self, patience_secs: float = 0.0) -> Captured:
         """Capture what there is and return what was made durable; for a command, in its own thread, instead of `start`.
@@ -377,32 +359,18 @@ class CaptureService(Service):
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                command = self._commands.get_nowait()
-            except Empty:
-                return
-            command()
-
-    def _retry(self, item_ids: Sequence[str]) -> Mapping[str, Closed | None]:
-        flow, source = self._flow, self._source
-        if flow is None:
+    def _running(self) -> OpenFlow:
+        if self._flow is None:
             raise Conflict(N_("the flow {flow} is not running now"), flow=self._plan.flow)
-        if not isinstance(source, Keyed):
-            raise Conflict(
-                N_("this source cannot look up single records"),
-                hint=N_("correct the rows in the rejects file and drop it again"),
-            )
-        found = [item for item in map(self._quarantine.item, item_ids) if item is not None]
-        items = [item.input for item in found if item.input.flow == self._plan.flow and item.closed_as is None]
-        step = flow.translate_again(self._ask(source.read_keys, keys_of(items)).result())
-        outcome = judge(items, step)
-        step = closing(step, outcome)
+        return self._flow
+
+    def _read_keys(self, source: Keyed, keys: Sequence[str]) -> Batch:
+        return self._ask(source.read_keys, keys).result()
+
+    def _make_durable(self, flow: OpenFlow, step: Step) -> None:
         if not step.is_empty:
             flow.add(step)
             flow.harvest(self._after, wait=True)
-        return {item_id: outcome.get(item_id) for item_id in item_ids}
 
     # -- the source's thread -----------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -16,9 +16,10 @@ from agent.events import (
     ValuesDoubted,
 )
 from agent.failpoints import failpoint
-from agent.model import Append, Batch, ExchangeMessage, FlowState, Position, Progress
+from agent.model import Append, Batch, ExchangeMessage, FlowState, LedgerRow, Position, Progress
 from agent.ports import CaptureLog, Clock
-from agent.services.capture_messages import Writer
+from agent.services.capture_again import Former, repeat
+from agent.services.capture_messages import BatchLimits, Writer
 from agent.services.capture_pipeline import Pipeline
 from agent.services.capture_quarantine import group_doubts
 from agent.services.capture_step import Context, OpenItems, Step, StepMaker
@@ -117,7 +118,7 @@ class OpenFlow:
         self._loading = batch.loading or self._loading
         if step.is_empty and (batch.more or batch.position == self._context.position):
             return  # a position alone is worth a transaction only where reading rests
-        failpoint("C04" if step.append.loaded else "C01")
+        _pass_crash_points(step.append)
         self.add(step)
 
     def translate_again(self, batch: Batch) -> Step:
@@ -125,6 +126,14 @@ class OpenFlow:
         loading = None if self._context.loaded else Progress(0, None)
         batch = replace(batch, position=self._context.position, memory={}, loading=loading)
         return self._maker.make(batch, self._context, self._writer, self._pipeline.known, self._items)
+
+    def known(self, keys: Sequence[str]) -> Mapping[str, LedgerRow]:
+        """Return what the ledger says of these keys when everything in flight is committed."""
+        return self._pipeline.known(keys)
+
+    def repeat(self, formers: Sequence[Former], rows: Mapping[str, LedgerRow], limits: BatchLimits) -> Step:
+        """Return the step that sends refused records again; see `capture_again`."""
+        return repeat(self.flow, self._context, self._writer, limits, formers, rows)
 
     def add(self, step: Step) -> None:
         """Hand a step, made from where the one before ended, to the store."""
@@ -154,15 +163,16 @@ class OpenFlow:
 
     def _events_of(self, step: Step) -> Iterator[Event]:
         append = step.append
-        yield FlowCaptured(
-            flow=self.flow,
-            rows=append.captured,
-            records=sum(message.records for message in append.messages),
-            unchanged=append.unchanged,
-            messages=len(append.messages),
-            quarantined=len(append.quarantined),
-            body_bytes=sum(len(message.body) for message in append.messages),
-        )
+        if append.captured:
+            yield FlowCaptured(
+                flow=self.flow,
+                rows=append.captured,
+                records=sum(message.records for message in append.messages),
+                unchanged=append.unchanged,
+                messages=len(append.messages),
+                quarantined=len(append.quarantined),
+                body_bytes=sum(len(message.body) for message in append.messages),
+            )
         for item in append.quarantined[:_TOLD_MOST]:
             yield RecordQuarantined(self.flow, item.item_id, item.reason, item.field)
         for (field, reason), records in group_doubts(step.warnings).items():
@@ -179,3 +189,12 @@ class OpenFlow:
         elif not self._context.loaded and now - self._told_at >= _PROGRESS_SECS:
             self._told_at = now
             yield FirstLoadAdvanced(self.flow, self._loading.done, self._loading.total)
+
+
+def _pass_crash_points(append: Append) -> None:
+    """Pass the points between reading and writing: any step, the first after a load, one that reads its overlap again."""
+    failpoint("C01")
+    if append.loaded:
+        failpoint("C04")
+    if append.unchanged and append.messages:
+        failpoint("C05")

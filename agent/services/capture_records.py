@@ -1,8 +1,8 @@
 """A batch of a source → records with identity.
 
-Rows are mapped whole columns at a time. Where the source gives no tokens, the key ledger decides: a row equal to what was last
-captured of its key emits nothing, everything else is a new event with the next ordinal. So A → B → A are three events,
-delete → insert are two, and an overlapping re-read is none.
+Everything runs column-wise, as mapping does: parallel lists, no object for a record. Where the source gives no tokens, the key
+ledger decides: a row equal to what was last captured of its key emits nothing, everything else is a new event with the next
+ordinal. So A → B → A are three events, delete → insert are two, and an overlapping re-read is none.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress, repeat
 from typing import Final
 
 from agent.errors import SettingsError, SourceRefused
@@ -18,28 +19,47 @@ from agent.mapping.mapper import Mapped, Mapper, Rejected
 from agent.mapping.spec import MapSpec
 from agent.model import Batch, LedgerRow, Op
 from agent.wire.envelope import encode_record
-from agent.wire.identity import NO_DATA_HASH, RecordIds
+from agent.wire.identity import RecordIds
 
 HASH_BYTES: Final = 16
 DELETED_HASH: Final = bytes(HASH_BYTES)
+
+_NOTHING: Final = hashlib.sha256().digest()
 
 Known = Callable[[Sequence[str]], Mapping[str, LedgerRow]]
 """Asks the ledger for keys."""
 
 
 @dataclass(slots=True)
-class Records:
-    """What a batch gives. `encoded`, `keys`, `hashes`, `deleted` and `ordinals` are parallel, in the order of the source."""
+class Events:
+    """Mapped rows, in the order of the source. `rows` are row numbers of the batch; `data` None stands for a delete."""
 
-    encoded: list[bytes] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    hashes: list[bytes] = field(default_factory=list)
-    deleted: list[bool] = field(default_factory=list)
-    rows: list[int] = field(default_factory=list)  # in the batch
+    rows: Sequence[int]
+    keys: Sequence[str]
+    key_json: Sequence[bytes]
+    data: Sequence[bytes | None]
+    digests: Sequence[bytes]  # SHA-256 of the data
+
+    def only(self, chosen: Sequence[bool]) -> Events:
+        """Return those that are chosen."""
+        columns = (self.rows, self.keys, self.key_json, self.data, self.digests)
+        rows, keys, key_json, data, digests = (list(compress(column, chosen)) for column in columns)
+        return Events(rows, keys, key_json, data, digests)  # type: ignore[arg-type]
+
+
+@dataclass(slots=True)
+class Records:
+    """What a batch gives: records as JSON octets and, parallel to them, what the ledger is to know."""
+
+    encoded: Sequence[bytes] = ()
+    rows: Sequence[int] = ()
+    keys: Sequence[str] = ()
+    hashes: Sequence[bytes] = ()
+    deleted: Sequence[bool] = ()
     first_ordinal: int = 1
-    unchanged: list[str] = field(default_factory=list)  # keys
+    unchanged: Sequence[str] = ()  # keys
     rejected: Sequence[Rejected] = ()
-    warnings: Sequence[Rejected] = ()
+    warnings: Sequence[Rejected] = field(default_factory=tuple)
 
 
 class RecordMaker:
@@ -52,44 +72,39 @@ class RecordMaker:
         self._columns: tuple[str, ...] = ()
         self._mapper: Mapper | None = None
 
-    def make(
-        self, batch: Batch, *, epoch: str, incarnation: str, first_ordinal: int, known: Known | None
-    ) -> Records:
+    def make(self, batch: Batch, *, epoch: str, incarnation: str, first_ordinal: int, known: Known | None) -> Records:
         """Return the records of a batch. Raises SourceRefused when the columns of the source do not fit the map.
 
         `known` asks the ledger; None means that it holds none of the keys, and that no key comes twice.
         """
         if not batch.rows:
             return Records(first_ordinal=first_ordinal)
-        mapped, ops = self._mapped(batch)
-        made = Records(first_ordinal=first_ordinal, rejected=mapped.rejected, warnings=mapped.warnings)
-        digests = [hashlib.sha256(data).digest() for data in mapped.data]
-        chosen = self._chosen(batch, mapped, ops, digests, known, made)
+        events, mapped = self._mapped(batch)
+        unchanged: Sequence[str] = ()
+        if batch.tokens is None and (known is not None or len(set(events.keys)) < len(events.keys)):
+            news = _news(events, known)
+            unchanged = [key for key, new in zip(events.keys, news, strict=True) if not new]
+            events = events.only(news) if unchanged else events
         ids = RecordIds(self._sender, self._flow, incarnation, batch.entity)
-        times, tokens = batch.times, batch.tokens
-        ordinal = first_ordinal
-        for at in chosen:
-            row, op, key = mapped.index[at], ops[at], mapped.keys[at]
-            deleted = op is Op.DELETE and not mapped.data[at]
-            token = tokens[row] if tokens is not None else f"{epoch}:{ordinal}"
-            record_id = ids.of(key, token, op, NO_DATA_HASH if deleted else digests[at].hex())
-            data = None if deleted else mapped.data[at]
-            made.encoded.append(encode_record(record_id, op, mapped.key_json[at], data, times[row] if times else None))
-            made.keys.append(key)
-            made.rows.append(row)
-            made.deleted.append(op is Op.DELETE)
-            made.hashes.append(DELETED_HASH if deleted else digests[at][:HASH_BYTES])
-            ordinal += 1
-        return made
+        deleted = [data is None for data in events.data]
+        return Records(
+            encoded=_encode(ids, events, batch, f"{epoch}:", first_ordinal),
+            rows=events.rows,
+            keys=events.keys,
+            hashes=_hashes(events),
+            deleted=deleted,
+            first_ordinal=first_ordinal,
+            unchanged=unchanged,
+            rejected=mapped.rejected,
+            warnings=mapped.warnings,
+        )
 
-    # -- mapping -----------------------------------------------------------------------------------------------------
-
-    def _mapped(self, batch: Batch) -> tuple[Mapped, Sequence[Op]]:
+    def _mapped(self, batch: Batch) -> tuple[Events, Mapped]:
         mapper = self._mapper_for(batch.columns)
-        if batch.ops is None or Op.DELETE not in batch.ops:
-            mapped = mapper.apply(batch.rows)
-            return mapped, [Op.UPSERT] * len(mapped.keys)
-        return _with_deletes(mapper, batch, batch.ops)
+        if batch.ops is not None and Op.DELETE in batch.ops:
+            return _with_deletes(mapper, batch.rows, batch.ops)
+        mapped = mapper.apply(batch.rows)
+        return _events(mapped, mapped.data), mapped
 
     def _mapper_for(self, columns: tuple[str, ...]) -> Mapper:
         if self._mapper is None or self._columns != columns:
@@ -101,51 +116,55 @@ class RecordMaker:
             self._columns = columns
         return self._mapper
 
-    # -- the ledger --------------------------------------------------------------------------------------------------
 
-    def _chosen(
-        self,
-        batch: Batch,
-        mapped: Mapped,
-        ops: Sequence[Op],
-        digests: Sequence[bytes],
-        known: Known | None,
-        made: Records,
-    ) -> Sequence[int]:
-        """Return which of the mapped rows are events."""
-        if batch.tokens is not None or (known is None and len(set(mapped.keys)) == len(mapped.keys)):
-            return range(len(mapped.keys))
-        last = dict(known(mapped.keys)) if known is not None else {}
-        seen = {key: (row.hash, row.deleted) for key, row in last.items()}
-        chosen = []
-        for at, key in enumerate(mapped.keys):
-            deleted = ops[at] is Op.DELETE
-            now = (DELETED_HASH if deleted and not mapped.data[at] else digests[at][:HASH_BYTES], deleted)
-            if seen.get(key) == now:
-                made.unchanged.append(key)
-            else:
-                seen[key] = now
-                chosen.append(at)
-        return chosen
+def _events(mapped: Mapped, data: Sequence[bytes | None]) -> Events:
+    digests = [_NOTHING if octets is None else hashlib.sha256(octets).digest() for octets in data]
+    return Events(mapped.index, mapped.keys, mapped.key_json, data, digests)
 
 
-def _with_deletes(mapper: Mapper, batch: Batch, ops: Sequence[Op]) -> tuple[Mapped, Sequence[Op]]:
-    """Map upserts whole and of deletes the key, and put them back into the order of the source."""
-    parts = []
+def _with_deletes(mapper: Mapper, rows: Sequence[tuple[object, ...]], ops: Sequence[Op]) -> tuple[Events, Mapped]:
+    """Map upserts whole and of deletes the key, and bring them back into the order of the source."""
+    merged: list[tuple[int, str, bytes, bytes | None, bytes]] = []
+    whole = Mapped()
     for op, apply in ((Op.UPSERT, mapper.apply), (Op.DELETE, mapper.keys_only)):
         places = [row for row, each in enumerate(ops) if each is op]
-        mapped = apply([batch.rows[row] for row in places])
-        data = mapped.data or [b""] * len(mapped.keys)
-        columns = zip((places[i] for i in mapped.index), mapped.keys, mapped.key_json, data, [op] * len(data), strict=True)
-        rejected = [replace(r, row=places[r.row]) for r in mapped.rejected]
-        parts.append((list(columns), rejected, [replace(w, row=places[w.row]) for w in mapped.warnings]))
-    rows = sorted((row for columns, _, _ in parts for row in columns), key=lambda row: row[0])
-    whole = Mapped(
-        index=[row[0] for row in rows],
-        keys=[row[1] for row in rows],
-        key_json=[row[2] for row in rows],
-        data=[row[3] for row in rows],
-        rejected=sorted((r for _, rejected, _ in parts for r in rejected), key=lambda r: r.row),
-        warnings=[w for _, _, warnings in parts for w in warnings],
-    )
-    return whole, [row[4] for row in rows]
+        mapped = apply([rows[row] for row in places])  # type: ignore[misc]
+        events = _events(mapped, mapped.data if op is Op.UPSERT else [None] * len(mapped.keys))
+        numbers = [places[index] for index in events.rows]
+        merged += zip(numbers, events.keys, events.key_json, events.data, events.digests, strict=True)
+        whole.rejected += [replace(r, row=places[r.row]) for r in mapped.rejected]
+        whole.warnings += [replace(w, row=places[w.row]) for w in mapped.warnings]
+    merged.sort(key=lambda event: event[0])
+    numbers, keys, key_json, data, digests = zip(*merged, strict=True) if merged else ((), (), (), (), ())
+    return Events(numbers, keys, key_json, data, digests), whole
+
+
+def _news(events: Events, known: Known | None) -> list[bool]:
+    """Return which events differ from what the ledger knows, or from the one before of the same key."""
+    last = known(events.keys) if known is not None else {}
+    seen = {key: row.hash for key, row in last.items()}
+    news = []
+    for key, now in zip(events.keys, _hashes(events), strict=True):
+        new = seen.get(key) != now
+        news.append(new)
+        seen[key] = now
+    return news
+
+
+def _hashes(events: Events) -> list[bytes]:
+    """Return what the ledger compares; a delete is told apart by a hash that no data has."""
+    return [
+        DELETED_HASH if data is None else digest[:HASH_BYTES] for data, digest in zip(events.data, events.digests, strict=True)
+    ]
+
+
+def _encode(ids: RecordIds, events: Events, batch: Batch, epoch: str, first_ordinal: int) -> list[bytes]:
+    rows = events.rows
+    if batch.tokens is not None:
+        tokens = [batch.tokens[row] for row in rows]
+    else:
+        tokens = [f"{epoch}{ordinal}" for ordinal in range(first_ordinal, first_ordinal + len(rows))]
+    ops = [Op.DELETE if data is None else Op.UPSERT for data in events.data]
+    record_ids = map(ids.of, events.keys, tokens, ops, [digest.hex() for digest in events.digests])
+    times = [batch.times[row] for row in rows] if batch.times is not None else repeat(None)
+    return list(map(encode_record, record_ids, ops, events.key_json, events.data, times))

@@ -71,12 +71,13 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step and what to say about it. `emitted` are keys."""
+    """A step and what to say about it. `emitted` and `unchanged` are keys."""
 
     append: Append
     emitted: Sequence[str]
     put_aside: Sequence[Quarantined]  # also what was known before
     warnings: Sequence[Rejected]
+    unchanged: Sequence[str] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -119,7 +120,7 @@ class StepMaker:
             loaded=batch.loading is None and not context.loaded,
             closes=dict.fromkeys(items.of([*emitted, *made.unchanged]), Closed.SUPERSEDED.value),
         )
-        return Step(append, emitted, put_aside, made.warnings)
+        return Step(append, emitted, put_aside, made.warnings, made.unchanged)
 
     def _pack(
         self, made: Records, writer: Writer, sequence: int

@@ -24,6 +24,7 @@ from agent.events import (
     MessagesSent,
 )
 from agent.failpoints import failpoint
+from agent.i18n import N_
 from agent.model import ExchangeMessage, FlowState, State
 from agent.ports import Clock, Outbox, Parcel, Published, Sink
 from agent.retry import Backoff
@@ -167,7 +168,8 @@ class DeliveryService(Service):
         """Treat a connection that confirms nothing for too long as lost: what is on its way is in doubt."""
         first = [next(iter(window.in_flight.values())).sent_at for window in self._windows.values() if window.in_flight]
         if first and self._clock.monotonic() - min(first) > self._limits.confirm_secs:
-            raise NotConnected(why=f"no confirm within {self._limits.confirm_secs:.0f} s")
+            secs = round(self._limits.confirm_secs)
+            raise NotConnected(N_("the message broker has confirmed nothing for {secs} seconds"), secs=secs)
 
     def _patience(self) -> float:
         now = self._clock.monotonic()

@@ -6,16 +6,18 @@ serves the control socket of a running agent and a command that holds the instan
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, Protocol
 
 from agent.errors import Conflict, NotFound
 from agent.events import Events, FlowPaused, FlowResumed, OperatorActed
-from agent.model import ExchangeMessage, State
+from agent.i18n import N_
+from agent.model import ExchangeMessage, FlowState, State
 from agent.ports import CaptureLog, Outbox
-from agent.queries import Closed, Item, MessageRow, Operator, Trace
+from agent.queries import Closed, MessageRow, Operator
+from agent.services.dead_letters import Capturing, DeadLetters, Files, Outcome, discarded, failed
+from agent.services.greeting import FORK
 from agent.wire.control import Control, Void
 
 OPERATOR: Final = "operator"
@@ -31,25 +33,6 @@ class DeskStore(CaptureLog, Outbox, Protocol):
     def close_items(self, subjects: Sequence[str], how: Closed, by: Operator) -> Future[int]: ...  # noqa: D102
     def close_gap(self, flow: str, number: int, by: Operator) -> Future[bool]: ...  # noqa: D102
     def note(self, action: str, subject: str, by: Operator) -> Future[None]: ...  # noqa: D102
-
-
-class Files(Protocol):
-    """Where things are looked up; `StoreReader` is one."""
-
-    def trace(self, message_id: str) -> Trace | None: ...  # noqa: D102
-    def item(self, item_id: str) -> Item | None: ...  # noqa: D102
-
-
-class Capturing(Protocol):
-    """A flow's capture, as far as an operator can reach it."""
-
-    def tick(self) -> None:
-        """Look at the source now."""
-        ...
-
-    def retry(self, item_ids: Sequence[str]) -> Future[Mapping[str, Closed | None]]:
-        """Translate quarantined input again; per item how it was closed, None when it is still not right."""
-        ...
 
 
 class Sending(Protocol):
@@ -69,7 +52,7 @@ class Sending(Protocol):
 
 
 class Desk:
-    """The acts of operators. Callable from any thread."""
+    """The acts of operators. Callable from any thread; `captures` are the configured flows."""
 
     def __init__(
         self,
@@ -83,104 +66,125 @@ class Desk:
     ) -> None:
         self._store, self._files, self._captures = store, files, captures
         self._delivery, self._write, self._events = delivery, write, events
+        self._letters = DeadLetters(files, captures)
 
     # -- flows -------------------------------------------------------------------------------------------------------
 
     def pause(self, flow: str, by: Operator) -> None:
-        """Stop capturing and sending a flow. Raises NotFound."""
-        self._known(flow)
+        """Stop capturing and sending a flow. Raises NotFound; Conflict for a fork, which is stopped already."""
+        self._thawed(flow)
         self._store.pause(flow, f"{OPERATOR} {by.user}: {by.why}")
-        self._done("pause", flow, by)
         self._events.emit(FlowPaused(flow, OPERATOR, by.why))
+        self._done("pause", flow, by)
 
     def resume(self, flow: str, by: Operator) -> None:
         """Go on with a paused flow. Raises NotFound; Conflict for a fork, which only a restore ends."""
-        paused = self._known(flow)
-        if paused.startswith("fork"):
-            raise Conflict(hint="make sure no second agent runs with this identity, then: huitong restore", why="fork")
+        self._thawed(flow)
         self._store.pause(flow, "")
-        self._done("resume", flow, by)
         self._events.emit(FlowResumed(flow, OPERATOR))
+        self._done("resume", flow, by)
 
     def run(self, flow: str) -> None:
-        """Look at the source of a flow now. Raises NotFound."""
+        """Look at the source of a flow now. Raises NotFound; Conflict when it is paused."""
         if flow not in self._captures:
-            raise NotFound(what="flow", name=flow)
+            raise _no_flow(flow)
+        paused = self._state(flow).paused
+        if paused:
+            raise Conflict(
+                N_("flow {flow} is paused: {why}"), hint=N_("resume it: huitong flow resume {flow}"), flow=flow, why=paused
+            )
         self._captures[flow].tick()
 
     def close_gap(self, flow: str, number: int, by: Operator) -> None:
         """Note that a gap was dealt with. Raises NotFound."""
         if not self._store.close_gap(flow, number, by).result():
-            raise NotFound(what="gap", name=f"{flow} {number}")
+            raise NotFound(
+                N_("flow {flow} has no open gap number {number}"),
+                hint=N_("list them: huitong flow gaps"),
+                flow=flow,
+                number=number,
+            )
+        self._told("close-gap", f"{flow} {number}", by)
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
     def resend(self, message_ids: Sequence[str], by: Operator) -> int:
         """Put confirmed messages back in line; returns how many moved."""
         moved = self._store.reopen(message_ids).result()
-        for message_id in message_ids:
-            self._store.note("resend", message_id, by)
+        self._note("resend", message_ids, by)
         self._delivery.reopened(message_ids)
-        self._told("resend", ", ".join(message_ids), by)
         return moved
 
     # -- dead letters ------------------------------------------------------------------------------------------------
 
-    def retry(self, subjects: Sequence[str], by: Operator) -> dict[str, int]:
-        """Translate quarantined input again, and take up what the hub refused for ever only through a later version.
+    def retry(self, subjects: Sequence[str], by: Operator) -> Mapping[str, Outcome]:
+        """Try dead letters again; per subject what came of it.
 
-        Returns counts by `retried`, `superseded`, `failed`.
+        Input is translated again as its source has it now. What the hub refused for ever travels again in a new message,
+        unless a later version of its key was captured.
         """
-        by_flow: dict[str, list[str]] = {}
-        counts: Counter[str] = Counter()
-        for subject in subjects:
-            item = self._files.item(subject)
-            if item is None or item.closed_as is not None or item.input.flow not in self._captures:
-                counts["failed"] += 1
-            else:
-                by_flow.setdefault(item.input.flow, []).append(subject)
-        for flow, item_ids in by_flow.items():
-            for how in self._captures[flow].retry(item_ids).result().values():
-                counts[how.value if how else "failed"] += 1
-        for subject in subjects:
-            self._store.note("retry", subject, by)
-        self._told("retry", f"{len(subjects)}", by)
-        return dict(counts)
+        outcomes = self._letters.retry(subjects)
+        self._note("retry", [subject for subject, outcome in outcomes.items() if outcome.done], by)
+        return outcomes
 
-    def discard(self, subjects: Sequence[str], by: Operator) -> dict[str, int]:
-        """Give up input, refused records and messages; unsettled messages have their sequences voided at the hub."""
-        messages = [trace.message for trace in map(self._files.trace, subjects) if trace and trace.message.state in UNSETTLED]
-        voids = [self._void(row, by.why) for row in messages if row.sequence]
-        if messages:
-            ids = [row.message_id for row in messages]
-            self._store.discard(ids, voids, by).result()
-            self._delivery.settled(ids)
-        chosen = {row.message_id for row in messages}
-        closed = self._store.close_items([s for s in subjects if s not in chosen], Closed.DISCARDED, by).result()
-        self._delivery.look_again()
-        self._told("discard", f"{len(subjects)}", by)
-        done = len(messages) + closed
-        return {"discarded": done} | ({"failed": len(subjects) - done} if done < len(subjects) else {})
+    def discard(self, subjects: Sequence[str], by: Operator) -> Mapping[str, Outcome]:
+        """Give up input, refused records and messages; unsettled messages have their sequences voided at the hub.
+
+        Raises Conflict when one of the messages came to its end meanwhile; then nothing was done.
+        """
+        wanted = list(dict.fromkeys(subjects))
+        waiting = {row.message_id: row for row in map(self._unsettled, wanted) if row is not None}
+        if waiting:
+            voids = [self._void(row, by.why) for row in waiting.values() if row.sequence]
+            self._store.discard(list(waiting), voids, by).result()
+            self._delivery.settled(list(waiting))
+            self._delivery.look_again()
+        rest = {subject: self._letters.closable(subject) for subject in wanted if subject not in waiting}
+        closing = [subject for subject, why in rest.items() if why is None]
+        if closing:
+            self._store.close_items(closing, Closed.DISCARDED, by).result()
+        self._told("discard", str(len(waiting) + len(closing)), by)
+        return {**dict.fromkeys(wanted, discarded()), **{subject: failed(why) for subject, why in rest.items() if why}}
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _unsettled(self, message_id: str) -> MessageRow | None:
+        trace = self._files.trace(message_id)
+        return trace.message if trace is not None and trace.message.state in UNSETTLED else None
 
     def _void(self, row: MessageRow, why: str) -> ExchangeMessage:
         return self._write(Void(row.flow, row.epoch, str(row.sequence), str(row.sequence), why), row.flow, row.epoch)
 
-    def _known(self, flow: str) -> str:
-        for state in self._store.flows():
-            if state.flow == flow:
-                return state.paused
-        raise NotFound(what="flow", name=flow)
+    def _state(self, flow: str) -> FlowState:
+        """Return what is known of a flow; one that is only configured becomes known by this. Raises NotFound."""
+        known = next((state for state in self._store.flows() if state.flow == flow), None)
+        if known is None and flow not in self._captures:
+            raise _no_flow(flow)
+        return known or self._store.open_flow(flow)
+
+    def _thawed(self, flow: str) -> None:
+        if self._state(flow).paused.startswith(FORK):
+            raise Conflict(
+                N_("flow {flow} is frozen: the hub already has another history of it"),
+                hint=N_("make sure no second agent runs with this identity, then: huitong restore"),
+                flow=flow,
+            )
 
     def _done(self, action: str, flow: str, by: Operator) -> None:
-        self._store.note(action, flow, by)
+        self._note(action, [flow], by)
         self._delivery.look_again()
         if flow in self._captures:
             self._captures[flow].tick()
-        self._told(action, flow, by)
+
+    def _note(self, action: str, subjects: Sequence[str], by: Operator) -> None:
+        for done in [self._store.note(action, subject, by) for subject in subjects]:
+            done.result()
+        if subjects:
+            self._told(action, subjects[0] if len(subjects) == 1 else str(len(subjects)), by)
 
     def _told(self, action: str, subject: str, by: Operator) -> None:
         self._events.emit(OperatorActed(by.user, action, subject, by.why))
 
 
+def _no_flow(flow: str) -> NotFound:
+    return NotFound(N_("there is no flow named {flow}"), hint=N_("list them: huitong flow list"), flow=flow)

@@ -193,7 +193,7 @@ class ReceiptsService(Service):
             self._tell(receipt, settled)
             if settled.verdict is Verdict.MOVED and settled.state is State.PENDING:
                 self._delivery.refused(settled.flow, settled.message_id, receipt.code)
-            elif settled.verdict in (Verdict.MOVED, Verdict.REPEAT, Verdict.UNKNOWN):
+            elif settled.verdict in (Verdict.MOVED, Verdict.REPEAT):
                 over.append(settled.message_id)
         self._delivery.settled(over)
 

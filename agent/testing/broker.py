@@ -98,7 +98,7 @@ class MemoryBroker:
             for routes in self._bindings.values():
                 routes[:] = [route for route in routes if route[1] != name]
             for consumer in list(queue.consumers) if queue else ():
-                self.sever(consumer, NotConnected(why=f"the queue {name} is gone", queue=name))
+                self.sever(consumer, NotConnected("the queue {queue} is gone", queue=name))
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -200,7 +200,7 @@ class MemoryBroker:
     def join(self, feed: MemoryFeed, name: str) -> None:
         """Make a feed a consumer of a queue."""
         if name not in self._queues:
-            raise NotConnected(why=f"there is no queue {name}", queue=name)
+            raise NotConnected("there is no queue {queue}", queue=name)
         if not self._allows(feed.user, name, "read"):
             raise Forbidden(why=f"no right to read from {name}", node=feed.node, queue=name)
         self._queues[name].consumers.append(feed)

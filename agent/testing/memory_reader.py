@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 import orjson
 
-from agent.model import Depth, FlowState, Gap, OutboxEntry, Receipt, State
+from agent.model import Depth, FlowState, Gap, LedgerRow, OutboxEntry, Receipt, State
 from agent.queries import (
     Action,
     Activity,
@@ -72,7 +72,15 @@ class MemoryReader:
 
     def find(self, query: MessageQuery) -> Sequence[MessageRow]:
         """Return messages, newest first."""
-        found = [m for m in reversed(self._tables.messages.values()) if self._wanted(m, query)]
+        by_time = query.since is not None or query.until is not None
+
+        def place(message: MessageRecord) -> tuple[bool | datetime, int]:
+            return (by_time and message.about.created_at, message.entry_id)
+
+        found = sorted((m for m in self._tables.messages.values() if self._wanted(m, query)), key=place, reverse=True)
+        if query.before is not None:
+            last = place(self._tables.messages[query.before])
+            found = [m for m in found if place(m) < last]
         return [_row(m) for m in found[: query.limit]]
 
     def entry(self, message_id: str) -> OutboxEntry | None:
@@ -89,6 +97,19 @@ class MemoryReader:
         before = [m.about.message_id for m in self._tables.messages.values() if m.superseded_by == message_id]
         receipts = sorted((_receipt(*kept) for kept in found[0].receipts.values()), key=lambda r: (r.settled_at, r.stage))
         return Trace(_row(found[0]), receipts, refusals, before)
+
+    def carried(self, message_id: str) -> Sequence[LedgerRow]:
+        """Return the keys whose last version this message carries, in the order of their ordinals."""
+        found = self._tables.named([message_id])
+        if not found:
+            return []
+        standing, ids = {found[0].entry_id}, {message_id}
+        for message in reversed(self._tables.messages.values()):
+            if message.superseded_by in ids:
+                standing.add(message.entry_id)
+                ids.add(message.about.message_id)
+        ledger = self._tables.flows[found[0].about.flow].ledger.values()
+        return sorted((row for row, entry in ledger if entry in standing), key=lambda row: row.ordinal)
 
     def causes(self) -> Sequence[Cause]:
         """Return open dead letters grouped by what is wrong with them, most frequent first."""
@@ -124,6 +145,10 @@ class MemoryReader:
 
         return _some(self._tables.refusals, wanted, limit)
 
+    def refused(self, record: str) -> Sequence[Refusal]:
+        """Return every refusal of one record, by its id, oldest first."""
+        return [refusal for refusal in self._tables.refusals if refusal.refused.record == record]
+
     def gaps(self, flow_name: str = "", *, closed: bool = False) -> Sequence[Gap]:
         """Return the gaps, by flow and number: what is still open, or all with `closed`."""
         every = [gap for _, row in sorted(self._tables.flows.items()) for gap in row.gaps]
@@ -143,7 +168,6 @@ class MemoryReader:
             and (not query.key or message.entry_id in self._carriers(query.key))
             and (query.since is None or about.created_at >= query.since)
             and (query.until is None or about.created_at < query.until)
-            and (query.before is None or message.entry_id < query.before)
         )
 
     def _carriers(self, key: str) -> set[int]:

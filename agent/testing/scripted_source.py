@@ -131,7 +131,8 @@ class ScriptedSource:
             there = self._changes if self._log else self._latest()
             ahead = [change for change in there if change.version > reached]
             taken, more = ahead[:limit], len(ahead) > limit
-            again = [] if self._log or not self._overlap else [c for c in there if c.version <= reached][-self._overlap :]
+            polls = self._overlap and not self._log and reached >= self._loads_until
+            again = [change for change in there if change.version <= reached][-self._overlap :] if polls else []
             position = Position(str(taken[-1].version)) if taken else after
             return self._batch([*again, *taken], position, reached=reached, more=more)
 

@@ -126,6 +126,13 @@ _TABLE: Final = (
         N_("this node has used up its quota"),
         N_("the message is sent again by itself; if this lasts, ask the hub for a larger quota"),
     ),
+    RefusalCode(
+        "not_processed",
+        _RETRY,
+        Side.HUB,
+        N_("the hub put the message aside unread: it was delivered too often without an end"),
+        N_("the message is sent again by itself; if it comes back, report it to the hub: huitong message trace"),
+    ),
     # -- receipts, judged by the agent -------------------------------------------------------------------------------
     RefusalCode(
         "wrong_owner",

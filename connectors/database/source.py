@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Final, Self
 
 from agent.errors import SourceRefused
-from agent.failpoints import failpoint
 from agent.i18n import N_
 from agent.model import Batch, Finding, FlowState, Position, Progress, Unreadable, Value
 from agent.ports import Clock
@@ -136,7 +135,6 @@ class DatabaseSource:
         low = self._overlap.low
         if place.at is None:
             self._overlap.begin_round()
-            failpoint("C05")
         statement = self._open_pages.poll(low=low is not None, resumed=place.at is not None, inclusive=self._coarse)
         rows = self._rows(statement, limit, {"low": low} if place.at is None else self._at(place.at, cursor=True))
         if len(rows) == limit:

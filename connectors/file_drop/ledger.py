@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -30,12 +30,19 @@ class Fact(msgspec.Struct, frozen=True, array_like=True):
     digest: str
     identity: Identity
     ended: str
+    encoding: str = ""
+    rows: int = 0
 
     @classmethod
     def of(cls, drop: Drop) -> Fact:
         """Return the fact about a drop that ended; a repeated one stands for the first."""
         ended = READ if drop.ended == REPEATED else drop.ended
-        return cls(drop.name, drop.twin or drop.ordinal, drop.digest, drop.identity, ended)
+        return cls(drop.name, drop.twin or drop.ordinal, drop.digest, drop.identity, ended, drop.encoding, drop.rows)
+
+    @property
+    def drop(self) -> Drop:
+        """The drop as it ended."""
+        return Drop(self.ordinal, self.name, self.identity, self.digest, self.encoding, rows=self.rows, ended=self.ended)
 
 
 class DropLedger:
@@ -79,6 +86,10 @@ class DropLedger:
             drop = self._tail.popleft()
             self._learn(Fact.of(drop))
             self._ordinal = max(self._ordinal, drop.ordinal)
+
+    def done(self) -> Sequence[Drop]:
+        """Return the remembered drops that are durable and are to be put away, if that did not happen."""
+        return [fact.drop for fact in self._facts.values() if not (self._keep and fact.ended == READ)]
 
     def repeats(self, name: str, digest: str, identity: Identity) -> Fact | None:
         """Return the last drop of a name if a file with this digest only repeats it.

@@ -61,6 +61,7 @@ class FileDropSource:
         self._found: deque[str] = deque()
         self._reached: Position | None = None  # the position returned last
         self._given_up = 0  # ordinal of a drop whose file changed while it was read
+        self._just_opened = False
         self._content: Content | None = None
         self._tip: Position | None = None  # up to where `_content` has been read
 
@@ -77,6 +78,7 @@ class FileDropSource:
         self._folder.all_names()  # raises what is wrong with the folder
         self._finisher.prepare()
         self._drops = DropLedger(state.memory, keep=self._settings.then == "keep")
+        self._just_opened = True
         self._watch.keep()
         return f"folder:{self._settings.folder}"
 
@@ -115,12 +117,12 @@ class FileDropSource:
         reached = decode(position)
         if reached is None:
             return
-        in_memory = False
         for drop in self._drops.commit(reached.ordinal if reached.ended else reached.ordinal - 1):
             self._finisher.finish(drop)
-            in_memory = drop.ordinal == reached.ordinal
-        if reached.ended and not in_memory and self._settings.then == "archive":  # the first commit after a restart
-            self._finisher.finish(reached)
+        if self._just_opened:  # a crash may have left several half put away, and no scan finds one whose ready file is gone
+            self._just_opened = False
+            for drop in self._drops.done():
+                self._finisher.finish(drop)
 
     def check(self) -> Sequence[Finding]:
         """See ports.Source."""

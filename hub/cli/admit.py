@@ -16,9 +16,9 @@ from agent.wire.signature import PublicKey
 from agent.wire.topology import NODE_CODE
 from hub.admission import Admitted, Login, read_key_file
 from hub.admission import admit as admit_department
-from hub.app import broker_of, secrets_of
+from hub.app import broker_of, management_of, secrets_of
 from hub.cli.base import HubSession, argument, command, operator, option, pass_session
-from hub.management import Management, commands
+from hub.management import commands
 from hub.model import Department, DepartmentState
 from hub.settings import HubFile
 
@@ -74,17 +74,13 @@ def _admit(
     from agent.adapters.amqp.admin import AmqpAdmin  # noqa: PLC0415 - only this command pays for pika
 
     secrets = secrets_of(settings, os.environ)
-    section = settings.broker.management
-    management = None
-    if section is not None:
-        management = Management(section.url, section.user, secrets.get(section.password.name).reveal(), section.ca)
     with session.registry() as registry, AmqpAdmin(broker_of(settings, secrets)) as broker:
         return admit_department(
             department,
             keys,
             registry=registry,
             broker=broker,
-            management=management,
+            management=management_of(settings, secrets),
             vhost=vhost,
             login=login,
             by=operator(),

@@ -13,6 +13,7 @@ from agent.adapters.logs import EventLog
 from agent.adapters.sd_notify import Notifier, Watchdog
 from agent.events import Event, ProgressMade
 from agent.i18n import N_
+from agent.testing.arming import arm_as_asked
 from hub.app import build
 from hub.cli.base import HubSession, command, pass_session
 from hub.health import HubHealth
@@ -26,6 +27,7 @@ SWITCH_INTERVAL_SECS = 0.0005
 def run(session: HubSession) -> int:
     """Run until a signal asks for the end."""
     settings = session.settings()
+    arm_as_asked(os.environ)
     clock, notifier = SystemClock(), Notifier(os.environ)
     watchdog = Watchdog(clock, notifier.watchdog_secs or 60.0)
     health = HubHealth(watchdog.stuck)

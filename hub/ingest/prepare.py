@@ -14,7 +14,7 @@ from typing import Final
 from msgspec.json import encode as _json
 
 from agent.errors import BadMessage
-from agent.model import Outcome, RefusedRecord
+from agent.model import RefusedRecord
 from agent.ports import Clock, Delivered
 from agent.wire.codes import CODES, refusal
 from agent.wire.control import decode_control
@@ -30,8 +30,6 @@ from hub.types import MessageTypes
 
 MAX_DELIVERIES: Final = 5
 """A message delivered this often without an end is put aside unread: reading it may be what kills us."""
-
-NOT_PROCESSED: Final = "not_processed"
 
 _HEADER_CHARS: Final = 4096
 
@@ -63,8 +61,7 @@ class Preparer:
         """Return a prepared message, or its refusal. Never raises for what is wrong with the message."""
         arrival = self._arrival(delivered)
         if delivered.delivery_count >= MAX_DELIVERIES:
-            why = f"delivered {delivered.delivery_count} times without an end"
-            return Refusal(arrival, Outcome.REFUSED_RETRY, NOT_PROCESSED, why)
+            return _refusal(arrival, refusal("not_processed", why=f"delivered {delivered.delivery_count} times"), None)
         try:
             return self._checked(arrival)
         except BadMessage as error:

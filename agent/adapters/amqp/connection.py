@@ -21,6 +21,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 from agent.adapters.amqp.address import BrokerAddress
 from agent.adapters.amqp.translate import channel_error, connect_error, lost_error
 from agent.errors import HuitongError, NotConnected
+from agent.i18n import N_
 
 ANSWER_SECS = 15.0
 CLOSE_SECS = 1.0
@@ -113,7 +114,7 @@ class Connection:
         if self.lost is not None:
             raise self.lost
         if not ready():
-            raise NotConnected(why=f"no answer from the broker within {ANSWER_SECS:.0f} s")
+            raise NotConnected(N_("no answer from the message broker within {secs} seconds"), secs=round(ANSWER_SECS))
 
     def close(self) -> None:
         """Close in order, or within a second without. Idempotent."""

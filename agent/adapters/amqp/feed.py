@@ -15,6 +15,7 @@ from pika.spec import Basic, BasicProperties
 from agent.adapters.amqp.address import BrokerAddress
 from agent.adapters.amqp.connection import Connection, OpenChannel
 from agent.errors import HuitongError, NotConnected
+from agent.i18n import N_
 from agent.ports import Delivered
 
 
@@ -136,7 +137,7 @@ class AmqpFeed:
         self._arrived.append(_delivered(self._last_tag, tap.queue, method, properties, body))
 
     def _on_gone(self, tap: _Tap) -> None:
-        self._broken = self._broken or NotConnected(why=f"the queue {tap.queue} is gone", queue=tap.queue)
+        self._broken = self._broken or NotConnected(N_("the queue {queue} is gone"), queue=tap.queue)
 
     def _on_closed(self, tap: _Tap) -> None:
         error = tap.channel.error

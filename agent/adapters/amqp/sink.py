@@ -18,6 +18,7 @@ from agent.adapters.amqp.connection import Connection, OpenChannel
 from agent.adapters.amqp.translate import publish_error
 from agent.errors import HuitongError, NotConnected, Refused, Unroutable
 from agent.failpoints import failpoint
+from agent.i18n import N_
 from agent.ports import Parcel, Published
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
@@ -125,7 +126,11 @@ class AmqpSink:
         failpoint("C10")
 
     def _on_confirm(self, window: _Window, method: Any) -> None:
-        refused = None if isinstance(method, Basic.Ack) else Refused(why="its queue is full or failed")
+        refused = (
+            None
+            if isinstance(method, Basic.Ack)
+            else Refused(N_("the message broker did not take the message: its queue is full"))
+        )
         for parcel in window.resolve(method.delivery_tag, multiple=method.multiple):
             error: HuitongError | None = refused
             if parcel.message_id in window.returned:

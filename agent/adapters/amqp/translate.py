@@ -34,20 +34,22 @@ def connect_error(error: BaseException, node: str, *, tls: bool) -> HuitongError
     if isinstance(error, AMQPConnectorPhaseErrorBase):
         error = error.exception
     if isinstance(error, (ProbableAuthenticationError, ProbableAccessDeniedError)):
-        return Forbidden(why=N_("user, password or virtual host is wrong, or this node is not admitted"), node=node)
+        text = N_("the message broker refuses this node: user, password or virtual host is wrong, or the node is not admitted")
+        return Forbidden(text, node=node)
     if isinstance(error, ssl.SSLCertVerificationError):
         hint = N_("check hub.ca and that the host name in hub.url is the one in the certificate of the broker")
-        return NotConnected(why=f"its certificate does not verify: {error.verify_message}", hint=hint)
+        return NotConnected(
+            N_("the certificate of the message broker does not verify: {why}"), hint=hint, why=error.verify_message
+        )
     if _ALERT.search(str(error)):
         return lost_error(error, node)
     if isinstance(error, IncompatibleProtocolError) and tls:
         # In TLS 1.3 a client certificate is judged after the handshake, and the reset often overtakes the alert that says so.
-        return Forbidden(
-            why=N_("it hung up after the TLS handshake: probably it does not accept the client certificate"), node=node
-        )
+        text = N_("the message broker hung up after the TLS handshake: probably it does not accept the client certificate")
+        return Forbidden(text, node=node)
     if isinstance(error, (IncompatibleProtocolError, ssl.SSLError)):
         hint = N_("check that port and scheme belong together: amqp:// or amqps://")
-        return NotConnected(why=N_("the other side does not speak AMQP, or not without TLS"), hint=hint)
+        return NotConnected(N_("at this address nobody speaks AMQP, or only with TLS, or only without"), hint=hint)
     return lost_error(error, node)
 
 
@@ -55,16 +57,16 @@ def lost_error(error: BaseException, node: str) -> HuitongError:
     """Say why an open connection ended."""
     if alert := _ALERT.search(str(error)):
         said = alert[1].replace("_", " ").lower()
-        return Forbidden(why=f"the broker did not accept the client certificate: {said}", node=node)
+        return Forbidden(N_("the message broker did not accept the client certificate: {why}"), why=said, node=node)
     if isinstance(error, ConnectionClosedByBroker):
         if error.reply_code in (ACCESS_REFUSED, NOT_ALLOWED):
             return Forbidden(why=error.reply_text, node=node)
         return NotConnected(why=f"{error.reply_code} {error.reply_text}")
     if isinstance(error, ConnectionBlockedTimeout):
-        hint = N_("the broker is short of memory or disk; the hub has to see to it. Captured data waits safely in the outbox")
-        return NotConnected(why="the broker blocks publishing", hint=hint)
+        hint = N_("the hub has to see to its broker; captured data waits safely in the outbox")
+        return NotConnected(N_("the message broker blocks publishing: it is short of memory or disk"), hint=hint)
     if isinstance(error, AMQPHeartbeatTimeout):
-        return NotConnected(why="no heartbeat from the broker")
+        return NotConnected(N_("the message broker has fallen silent"))
     return NotConnected(why=_words(error))
 
 

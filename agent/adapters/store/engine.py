@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -25,7 +27,7 @@ WAL_RESET_BUG: Final = ((3, 7, 0), (3, 51, 3))
 
 PAGE_BYTES: Final = 4096
 WAL_PAGES: Final = 2000
-BUSY_MS: Final = 2000
+BUSY_SECS: Final = 2.0
 
 _FULL = 13
 _BUSY = (5, 6)
@@ -71,45 +73,42 @@ def open_writer(path: Path) -> sqlite3.Connection:
             hint=N_("install the package pysqlite3, or a Python with SQLite 3.38 or newer"),
             version=".".join(map(str, engine_version())),
         )
-    connection: sqlite3.Connection | None = None
-    try:
-        connection = _connect(f"file:{quote(str(path))}?mode=rwc", BUSY_MS)
-        settings: dict[str, int | str] = {
-            "journal_mode": "wal",
-            "synchronous": 2,  # FULL: every commit is on the disk before it is told to anybody
-            "foreign_keys": 1,
-            "wal_autocheckpoint": WAL_PAGES,
-            "journal_size_limit": 2 * WAL_PAGES * PAGE_BYTES,
-            "temp_store": 2,
-            "trusted_schema": 0,
-            "cache_size": -8000,
-        }
-        connection.execute("PRAGMA secure_delete = FAST")  # purged bodies are overwritten where that costs no extra write
-        connection.execute("PRAGMA cell_size_check = 1")
-        for name, value in settings.items():
-            _set(connection, name, value)
-    except driver().Error as error:
-        if connection is not None:
-            connection.close()
-        raise translate(error, path) from error
+    settings: dict[str, int | str] = {
+        "journal_mode": "wal",
+        "synchronous": 2,  # FULL: every commit is on the disk before it is told to anybody
+        "foreign_keys": 1,
+        "wal_autocheckpoint": WAL_PAGES,
+        "journal_size_limit": 2 * WAL_PAGES * PAGE_BYTES,
+        "temp_store": 2,
+        "trusted_schema": 0,
+        "cell_size_check": 1,
+        "cache_size": -8000,
+    }
+    connection = _connect(path, "rwc", settings)
+    connection.execute("PRAGMA secure_delete = FAST")  # purged bodies are overwritten where that costs no extra write
     return connection
 
 
 def open_reader(path: Path) -> sqlite3.Connection:
     """Open a connection that can only read; any number of these, in any process. Raises StoreError, Denied."""
-    try:
-        connection = _connect(f"file:{quote(str(path))}?mode=ro", BUSY_MS)
-        _set(connection, "query_only", 1)
-        _set(connection, "cache_size", -1000)
-    except driver().Error as error:
-        raise translate(error, path) from error
-    return connection
+    return _connect(path, "ro", {"query_only": 1, "cache_size": -1000})
 
 
-def _connect(uri: str, busy_ms: int) -> sqlite3.Connection:
-    connection: sqlite3.Connection = driver().connect(
-        uri, uri=True, isolation_level=None, check_same_thread=False, timeout=busy_ms / 1000
-    )
+def _connect(path: Path, mode: str, settings: dict[str, int | str]) -> sqlite3.Connection:
+    with translated(path):
+        connection: sqlite3.Connection = driver().connect(
+            f"file:{quote(str(path))}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=BUSY_SECS,
+        )
+        try:
+            for name, value in settings.items():
+                _set(connection, name, value)
+        except BaseException:
+            connection.close()
+            raise
     return connection
 
 
@@ -119,6 +118,15 @@ def _set(connection: sqlite3.Connection, name: str, value: int | str) -> None:
     (found,) = connection.execute(f"PRAGMA {name}").fetchone()
     if found != value:
         raise StoreError(why=f"PRAGMA {name} is {found}, not {value}")
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Let what happens inside fail with our errors."""
+    try:
+        yield
+    except driver().Error as error:
+        raise translate(error, path) from error
 
 
 def code_of(error: BaseException) -> int:

@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import orjson
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -31,6 +30,7 @@ from sqlalchemy.exc import DBAPIError
 
 from agent.adapters.store import engine, reads
 from agent.adapters.store import statements as sql
+from agent.adapters.store.finding import MESSAGES, messages_wanted
 from agent.adapters.store.reader_rows import (
     action_of,
     gap_of,
@@ -39,7 +39,7 @@ from agent.adapters.store.reader_rows import (
     receipt_of,
     refusal_of,
 )
-from agent.adapters.store.rows import entry_of, hour, micros, moment
+from agent.adapters.store.rows import entry_of, hour, moment
 from agent.adapters.store.tables import (
     DEAD,
     OPEN,
@@ -47,7 +47,6 @@ from agent.adapters.store.tables import (
     activity,
     flow,
     gap,
-    ledger,
     message,
     meta,
     quarantine,
@@ -56,7 +55,7 @@ from agent.adapters.store.tables import (
 )
 from agent.errors import NotFound
 from agent.i18n import N_
-from agent.model import Depth, FlowState, Gap, OutboxEntry
+from agent.model import Depth, FlowState, Gap, LedgerRow, OutboxEntry
 from agent.queries import (
     Action,
     Activity,
@@ -72,9 +71,7 @@ from agent.queries import (
 T = TypeVar("T")
 
 _TICK: Final = timedelta(microseconds=1)
-_LONG_AGO: Final = moment(0)
 
-_MESSAGE = select(message, flow.c.name.label("flow")).join_from(message, flow)
 _ITEM = select(quarantine, flow.c.name.label("flow")).join_from(quarantine, flow)
 _REFUSAL = (
     select(refused, flow.c.name.label("flow"), message.c.message_id)
@@ -157,9 +154,7 @@ class StoreReader:
 
     def find(self, query: MessageQuery) -> Sequence[MessageRow]:
         """Return messages, newest first."""
-        found = _narrowed(_MESSAGE, query).order_by(message.c.entry_id.desc()).limit(query.limit)
-        with self._ask() as db:
-            return [message_of(row) for row in db.execute(found)]
+        return self._rows(messages_wanted(query), message_of)
 
     def entry(self, message_id: str) -> OutboxEntry | None:
         """Return a message with its body; None when it is unknown or purged."""
@@ -170,7 +165,7 @@ class StoreReader:
     def trace(self, message_id: str) -> Trace | None:
         """Return everything known of one message; None when it is unknown."""
         with self._ask() as db:
-            row = db.execute(_MESSAGE.where(message.c.message_id == message_id)).one_or_none()
+            row = db.execute(MESSAGES.where(message.c.message_id == message_id)).one_or_none()
             if row is None:
                 return None
             mine = receipt.c.entry_id == row.entry_id
@@ -181,6 +176,15 @@ class StoreReader:
             before = select(message.c.message_id).where(dead, message.c.superseded_by == message_id)
             supersedes = db.scalars(before.order_by(message.c.entry_id)).all()
         return Trace(message_of(row), [receipt_of(r) for r in receipts], [refusal_of(r) for r in refusals], supersedes)
+
+    def carried(self, message_id: str) -> Sequence[LedgerRow]:
+        """Return the keys whose last version this message carries, in the order of their ordinals.
+
+        After a restore they are those of the messages it stands for. Reads the whole ledger of the flow.
+        """
+        with self._readers.lend() as db:
+            rows = db.execute(sql.CARRIED, (message_id,)).fetchall()
+        return [LedgerRow(key, digest, ordinal, sequence, bool(deleted)) for key, digest, ordinal, sequence, deleted in rows]
 
     # -- dead letters ------------------------------------------------------------------------------------------------
 
@@ -224,6 +228,10 @@ class StoreReader:
         query = query if closed else query.where(refused.c.closed_as == literal_column("''"))
         return self._rows(query.order_by(refused.c.refused_id).limit(limit), refusal_of)
 
+    def refused(self, record: str) -> Sequence[Refusal]:
+        """Return every refusal of one record, by its id, oldest first."""
+        return self._rows(_REFUSAL.where(refused.c.record == record).order_by(refused.c.refused_id), refusal_of)
+
     # -- what happened -----------------------------------------------------------------------------------------------
 
     def gaps(self, flow_name: str = "", *, closed: bool = False) -> Sequence[Gap]:
@@ -252,25 +260,3 @@ class StoreReader:
     def _rows(self, query: Select[Any], of: Callable[[Row[Any]], T]) -> list[T]:
         with self._ask() as db:
             return [of(row) for row in db.execute(query)]
-
-
-def _narrowed(found: Select[Any], query: MessageQuery) -> Select[Any]:
-    # A state is written into the statement, so that SQLite can prove that its partial index applies.
-    wanted = (
-        (query.flow, flow.c.name == query.flow),
-        (query.message_id, message.c.message_id == query.message_id),
-        (query.key, message.c.entry_id.in_(_carriers(query.key))),
-        (query.state, message.c.state == literal_column(f"'{query.state}'")),
-        (query.code, message.c.code == query.code),
-        (query.since, message.c.created_at >= micros(query.since or _LONG_AGO)),
-        (query.until, message.c.created_at < micros(query.until or _LONG_AGO)),
-        (query.before, message.c.entry_id < (query.before or 0)),
-    )
-    return found.where(*[condition for given, condition in wanted if given])
-
-
-def _carriers(key: str) -> Select[tuple[int]]:
-    """Select the messages that carried a key last, given as canonical text or as the bare text of a key of one field."""
-    texts = [key] if key.startswith("[[") else [orjson.dumps([[letter, key]]).decode() for letter in "sin"]
-    every_flow = ledger.c.flow_id.in_(select(flow.c.flow_id))
-    return select(ledger.c.entry_id).where(every_flow, ledger.c.key.in_(texts))

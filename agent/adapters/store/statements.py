@@ -84,6 +84,16 @@ FROM json_each(:keys) AS k CROSS JOIN ledger AS l
     ON l.flow_id = (SELECT flow_id FROM flow WHERE name = :flow) AND l.key = k.value
 """
 
+CARRIED: Final = """
+WITH RECURSIVE standing(entry_id, flow_id, message_id) AS (
+    SELECT entry_id, flow_id, message_id FROM message WHERE message_id = ?
+    UNION SELECT m.entry_id, m.flow_id, m.message_id FROM message AS m
+        JOIN standing ON m.superseded_by = standing.message_id AND m.state = 'dead')
+SELECT l.key, l.hash, l.ordinal, l.sequence, l.deleted FROM ledger AS l
+WHERE l.flow_id = (SELECT flow_id FROM standing LIMIT 1) AND l.entry_id IN (SELECT entry_id FROM standing) ORDER BY l.ordinal
+"""
+"""The keys a message carried last, itself or through the messages of earlier epochs that it stands for."""
+
 # -- messages --------------------------------------------------------------------------------------------------------
 
 LAST_ENTRY: Final = "SELECT coalesce(max(entry_id), 0) FROM message"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -10,7 +11,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ import click
 
 from agent.cli.base import Session, command, option, pass_session
 from agent.cli.demo.compare import Comparison, compare, expect_tables, expect_tax, read_postgres_hub, read_sqlite_hub
-from agent.cli.demo.registry import ZONE, Clerks
+from agent.cli.demo.registry import Clerks, local_now
 from agent.cli.demo.sample import Sampler, TaxDrop, tax_drop
 from agent.cli.demo.world import AGENT, World
 from agent.cli.exit_codes import ExitCode
@@ -30,13 +30,39 @@ COMPANIES: Final = 10_000
 TAX_LINES: Final = 2_000
 WORK_SECS: Final = 15.0
 SETTLE_SECS: Final = 75.0
+_PROGRESS: Final = N_(
+    "  captured {captured}  confirmed {confirmed}  receipted {stored}  put aside {quarantined}  (changes: {changes})"
+)
+_WORK: Final = N_(
+    "While it ran: {inserted_meanwhile} inserts and {updated_meanwhile} updates. Stored twice: {stored_twice}. {seconds:.0f} seconds."
+)
+_AGREE: Final = N_("Source and hub agree record by record, and every bad row is accounted for.")
+_DISAGREE: Final = N_("The two sides do not agree.")
+_COLUMNS: Final = (
+    N_("flow"),
+    N_("captured"),
+    N_("sent"),
+    N_("confirmed"),
+    N_("receipted"),
+    N_("refused here"),
+    N_("keys at the hub"),
+    N_("comparison"),
+)
 FLOWS: Final = {"people": N_("people"), "companies": N_("companies"), "tax": N_("tax list (CSV)")}
 
 
-@command("demo", help=N_("A complete demonstration on this machine: department, agent, broker and hub. Ends by itself with a proof."))
+@command(
+    "demo",
+    help=N_("A complete demonstration on this machine: department, agent, broker and hub. Ends by itself with a proof."),
+)
 @option("--postgres", is_flag=True, help=N_("PostgreSQL as source and as store of the hub, instead of SQLite"))
 @option("--keep", is_flag=True, help=N_("leave everything running and say what to try"))
-@option("--folder", type=click.Path(path_type=Path), metavar=N_("FOLDER"), help=N_("where to put everything; default a temporary one"))
+@option(
+    "--folder",
+    type=click.Path(path_type=Path),
+    metavar=N_("FOLDER"),
+    help=N_("where to put everything; default a temporary one"),
+)
 @pass_session
 def demo(session: Session, postgres: bool, keep: bool, folder: Path | None) -> ExitCode:
     """Build the world, let it work, compare."""
@@ -58,7 +84,7 @@ class Demo:
 
     def __init__(self, session: Session, world: World) -> None:
         self._output, self._world = session.output, world
-        self._now = datetime.now(UTC).astimezone(ZONE).replace(tzinfo=None)
+        self._now = local_now()
         self._sampler = Sampler(20261121, self._now)
         self._drops: list[TaxDrop] = []
 
@@ -67,7 +93,8 @@ class Demo:
         started = time.monotonic()
         self._say(_(N_("Starting a broker; setting up the hub and the department …")))
         self._world.build()
-        self._say(_(N_("Filling the department's registry: {people} people, {companies} companies …")).format(people=PEOPLE, companies=COMPANIES))
+        filling = _(N_("Filling the department's registry: {people} people, {companies} companies …"))
+        self._say(filling.format(people=PEOPLE, companies=COMPANIES))
         clerks = self._fill()
         self._world.start("hub")
         self._world.start("agent")
@@ -101,14 +128,12 @@ class Demo:
         while time.monotonic() < until:
             pause.wait(1.0)
             self._world.require_running()
-            counts = self._counts()
-            self._progress(
-                _(N_("  captured {captured}  confirmed {confirmed}  receipted {stored}  put aside {quarantined}  (changes: {changes})")).format(
-                    **{name: f"{sum(counts.get(name, {}).values()):,}" for name in ("captured", "confirmed", "stored", "quarantined")},
-                    changes=clerks.inserted + clerks.updated,
-                )
-            )
+            self._progress(_(_PROGRESS).format(**self._totals(), changes=clerks.inserted + clerks.updated))
         self._progress("", end=True)
+
+    def _totals(self) -> dict[str, str]:
+        counts = self._counts()
+        return {name: f"{sum(counts.get(name, {}).values()):,}" for name in ("captured", "confirmed", "stored", "quarantined")}
 
     def _settle(self, until: float) -> Comparison:
         """Wait until both sides agree; what differs after the time is over is the result."""
@@ -123,7 +148,8 @@ class Demo:
 
     def _compare(self) -> Comparison:
         world = self._world
-        rows = read_postgres_hub(world.hub_database) if world.hub_database is not None else read_sqlite_hub(world.folder / "hub" / "hub.db")
+        database = world.hub_database
+        rows = read_sqlite_hub(world.folder / "hub" / "hub.db") if database is None else read_postgres_hub(database)
         tax = expect_tax(row for drop in self._drops for row in drop.good)
         return compare({**expect_tables(world.registry.rows), "tax": tax}, rows)
 
@@ -134,12 +160,11 @@ class Demo:
         """Return outcome → flow → records, from the agent's metrics; nothing while it is starting."""
         counts: dict[str, dict[str, int]] = {}
         with suppress(OSError):
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._world.agent_port}/metrics", timeout=5) as answer:  # noqa: S310 - our own agent
-                lines = answer.read().decode().splitlines()
-            for line in lines:
-                if line.startswith("huitong_records_total{"):
-                    labels = dict(pair.split("=") for pair in line[line.index("{") + 1 : line.index("}")].replace('"', "").split(","))
-                    counts.setdefault(labels["outcome"], {})[labels["flow"]] = int(float(line.split()[-1]))
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._world.agent_port}/metrics", timeout=5) as answer:
+                text = answer.read().decode()
+            for labels, value in re.findall(r"^huitong_records_total\{(.*)\} (\S+)$", text, re.MULTILINE):
+                of = dict(re.findall(r'(\w+)="([^"]*)"', labels))
+                counts.setdefault(of["outcome"], {})[of["flow"]] = int(float(value))
         return counts
 
     # -- the end -----------------------------------------------------------------------------------------------------
@@ -164,31 +189,25 @@ class Demo:
             "updated_meanwhile": clerks.updated,
             "seconds": round(secs, 1),
         }
-        self._output.data(result, lambda: self._table(found, counts, reasons, clerks, secs, good=good))
+        self._output.data(result, lambda: self._table(found, counts, result, good=good))
         return ExitCode.OK if good else ExitCode.FAILED
 
     def _table(
-        self, found: Comparison, counts: dict[str, dict[str, int]], reasons: dict[str, int], clerks: Clerks, secs: float, *, good: bool
+        self, found: Comparison, counts: dict[str, dict[str, int]], result: dict[str, Any], *, good: bool
     ) -> Iterator[str]:
-        columns = (
-            N_("flow"), N_("captured"), N_("sent"), N_("confirmed"), N_("receipted"), N_("refused here"), N_("keys at the hub"), N_("comparison"),
-        )  # fmt: skip
         rows = []
         for flow, title in FLOWS.items():
             cells = [counts.get(name, {}).get(flow, 0) for name in ("captured", "sent", "confirmed", "stored", "quarantined")]
             faults = [len(where.get(flow, ())) for where in (found.missing, found.different, found.surplus)]
-            verdict = _(N_("equal")) if not any(faults) else _(N_("missing {0}, different {1}, surplus {2}")).format(*faults)
+            verdict = _(N_("missing {0}, different {1}, surplus {2}")).format(*faults) if any(faults) else _(N_("equal"))
             rows.append((_(title), *(f"{count:,}" for count in cells), f"{found.keys.get(flow, 0):,}", verdict))
         yield ""
-        yield from table([_(column) for column in columns], rows, right=range(1, 7))
+        yield from table([_(column) for column in _COLUMNS], rows, right=range(1, 7))
         yield ""
-        said = ", ".join(f"{reason} × {count}" for reason, count in sorted(reasons.items()))
+        said = ", ".join(f"{reason} × {count}" for reason, count in sorted(result["reasons"].items()))
         yield _(N_("Refused rows with their reasons: {reasons}")).format(reasons=said)
-        yield _(N_("While it ran: {inserted} inserts and {updated} updates. Stored twice: {twice}. {secs:.0f} seconds.")).format(
-            inserted=clerks.inserted, updated=clerks.updated, twice=found.twice, secs=secs
-        )
-        text = N_("Source and hub agree record by record, and every bad row is accounted for.") if good else N_("The two sides do not agree.")
-        yield self._output.paint(_(text), "green" if good else "red")
+        yield _(_WORK).format(**result)
+        yield self._output.paint(_(_AGREE if good else _DISAGREE), "green" if good else "red")
 
     def _reasons(self) -> dict[str, int]:
         causes: Any = self._world.agent("dead", "list")
@@ -226,5 +245,3 @@ def _stay(session: Session, world: World) -> None:
         session.output.say(line)
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
-
-

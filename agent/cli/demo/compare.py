@@ -19,6 +19,8 @@ Expected = dict[str, dict[str, Any]]
 HubRow = tuple[str, str, int, int, int, str, str]
 """flow, record id, epoch ordinal, sequence, position, key, data"""
 
+Shape = Callable[[Mapping[str, Any]], dict[str, Any]]
+
 _QUERY: Final = (
     "SELECT f.flow, r.record_id, r.epoch_ordinal, r.sequence, r.position, r.key, r.data FROM record r "
     "JOIN flow f ON f.id = r.flow_id ORDER BY r.flow_id, r.epoch_ordinal, r.sequence, r.position"
@@ -82,7 +84,7 @@ def tax(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def expect(rows: Iterable[tuple[Any, ...]], columns: Iterable[str], shape: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Expected:
+def expect(rows: Iterable[tuple[Any, ...]], columns: Iterable[str], shape: Shape) -> Expected:
     """Return key → record for source rows; the key is their first column."""
     names = tuple(columns)
     return {str(row[0]): shape(dict(zip(names, row, strict=True))) for row in rows}

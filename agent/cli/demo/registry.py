@@ -7,11 +7,12 @@ import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 from zoneinfo import ZoneInfo
 
+from agent.adapters.clock import SystemClock
 from agent.cli.demo.sample import COMPANY_COLUMNS, PERSON_COLUMNS, STREETS, Sampler, stamp
 
 ZONE: Final = ZoneInfo("Asia/Shanghai")
@@ -23,6 +24,11 @@ _COMMENTS: Final[Mapping[str, str]] = {
 }  # fmt: skip
 _NUMBERS: Final = {"nsr": "numeric(12,2)", "zczb": "numeric(16,4)"}
 TABLES: Final[Mapping[str, Sequence[str]]] = {"person": PERSON_COLUMNS, "company": COMPANY_COLUMNS}
+
+
+def local_now() -> datetime:
+    """Return the time on the department's wall, as its registry writes it."""
+    return SystemClock().now().astimezone(ZONE).replace(tzinfo=None)
 
 
 class Registry(Protocol):
@@ -45,15 +51,20 @@ class Registry(Protocol):
         ...
 
 
-def _columns(table: str, text: str, time: str) -> Iterator[str]:
+def _columns(table: str, text: str, time: str, *, exact: bool) -> Iterator[str]:
     for index, column in enumerate(TABLES[table]):
-        kind = time if column == "gxsj" else _NUMBERS.get(column, text)
+        number = _NUMBERS.get(column, text) if exact else text
+        kind = time if column == "gxsj" else number
         yield f"{column} {kind}{' PRIMARY KEY' if index == 0 else ''}"
 
 
 def insert(table: str) -> str:
     """Return the statement that inserts a row."""
-    return f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"
+    return f"INSERT INTO {table} VALUES ({', '.join('?' * len(TABLES[table]))})"  # noqa: S608 - names of our own
+
+
+def _select(table: str, columns: Sequence[str]) -> str:
+    return f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 - names of our own
 
 
 class SqliteRegistry:
@@ -75,8 +86,8 @@ class SqliteRegistry:
         with self._open() as db:
             db.execute("PRAGMA journal_mode=WAL")
             for table in TABLES:
-                columns = ", ".join(_columns(table, "TEXT", "TEXT")).replace("numeric(12,2)", "TEXT").replace("numeric(16,4)", "TEXT")
-                db.execute(f"CREATE TABLE {table} ({columns})")
+                columns = _columns(table, "TEXT", "TEXT", exact=False)
+                db.execute(f"CREATE TABLE {table} ({', '.join(columns)})")
                 db.execute(f"CREATE INDEX {table}_gxsj ON {table} (gxsj)")
 
     def change(self, statements: Iterable[tuple[str, Sequence[Any]]]) -> None:
@@ -97,25 +108,25 @@ class SqliteRegistry:
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """See Registry."""
         with self._open() as db:
-            return db.execute(f"SELECT {', '.join(TABLES[table])} FROM {table}").fetchall()  # noqa: S608 - our own names
+            return db.execute(_select(table, TABLES[table])).fetchall()
 
 
 class PostgresRegistry:
     """The registry in PostgreSQL."""
 
     def __init__(self, conninfo: str) -> None:
-        self._conninfo = conninfo
+        self.conninfo = conninfo
 
     def _open(self) -> Any:
         import psycopg  # noqa: PLC0415 - only the demo on PostgreSQL needs it
 
-        return psycopg.connect(self._conninfo, options="-c timezone=Asia/Shanghai")
+        return psycopg.connect(self.conninfo, options="-c timezone=Asia/Shanghai")
 
     def create(self) -> None:
         """See Registry; columns carry their Chinese names as comments."""
         with self._open() as db:
             for table, columns in TABLES.items():
-                db.execute(f"CREATE TABLE {table} ({', '.join(_columns(table, 'text', 'timestamptz'))})")
+                db.execute(f"CREATE TABLE {table} ({', '.join(_columns(table, 'text', 'timestamptz', exact=True))})")
                 db.execute(f"CREATE INDEX ON {table} (gxsj)")
                 for column in columns:
                     db.execute(f"COMMENT ON COLUMN {table}.{column} IS '{_COMMENTS[column]}'")
@@ -137,8 +148,7 @@ class PostgresRegistry:
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """See Registry; every value as text."""
         with self._open() as db:
-            columns = ", ".join(f"{column}::text" for column in TABLES[table])
-            found: list[tuple[Any, ...]] = db.execute(f"SELECT {columns} FROM {table}").fetchall()
+            found: list[tuple[Any, ...]] = db.execute(_select(table, [f"{name}::text" for name in TABLES[table]])).fetchall()
             return found
 
 
@@ -156,7 +166,7 @@ class Clerks(threading.Thread):
     def run(self) -> None:
         """Work."""
         while not self._ended.wait(self._random.uniform(0.01, 0.04)):
-            now = datetime.now(UTC).astimezone(ZONE).replace(tzinfo=None)
+            now = local_now()
             self._registry.change([self._insert(now) if self._random.random() < 0.4 else self._update(now) for _ in range(3)])
 
     def stop(self) -> None:
@@ -176,6 +186,4 @@ class Clerks(threading.Thread):
         table, key = ("person", "sfzh") if self._random.random() < 0.6 else ("company", "tyshxydm")
         address = f"成都市{self._random.choice(STREETS)}{self._random.randrange(1, 999)}号{self._random.randrange(1, 40)}栋"
         values = (address, stamp(now), self._random.choice(self._keys[table]))
-        return f"UPDATE {table} SET dz = ?, gxsj = ? WHERE {key} = ?", values
-
-
+        return f"UPDATE {table} SET dz = ?, gxsj = ? WHERE {key} = ?", values  # noqa: S608 - names of our own

@@ -135,7 +135,8 @@ def tax_drop(sampler: Sampler, count: int, first: int) -> TaxDrop:
     for number in range(count):
         company = sampler.company(sampler.now)
         paid = sampler.now.date() - timedelta(days=draw.randrange(30))
-        row = (f"PZ{first + number:08d}", str(company[2]), str(company[0]), f"{draw.randrange(10**7) / 100:.2f}", f"{paid}", "成都市税务局")
+        amount = f"{draw.randrange(10**7) / 100:.2f}"
+        row = (f"PZ{first + number:08d}", str(company[2]), str(company[0]), amount, f"{paid}", "成都市税务局")
         good.append(row)
         lines.append(_line(row))
         if number in damage:

@@ -1,4 +1,7 @@
-"""A department, its agent, a broker and a hub, each as it is in life: own folders, own processes, set up with the product's commands."""
+"""A department, its agent, a broker and a hub as they are in life: own folders, own processes.
+
+Everything is set up with the product's own commands, as its people would do it.
+"""
 
 from __future__ import annotations
 
@@ -45,11 +48,15 @@ class Broker:
 
 
 class World:
-    """Everything the demo runs. Use as a context manager: whatever was started is stopped."""
+    """Everything the demo runs. Use as a context manager: whatever was started is stopped.
 
-    def __init__(self, folder: Path, *, postgres: bool, environment: Mapping[str, str]) -> None:
+    `flows` is the `send:` part of the department's configuration; `{place}` in it is the department's folder.
+    """
+
+    def __init__(self, folder: Path, *, postgres: bool, environment: Mapping[str, str], flows: str | None = None) -> None:
         self.folder = folder
         self._postgres = postgres
+        self._flows = flows or DEMO_FLOWS
         self._environment = dict(environment)
         self._stack = ExitStack()
         self._ports = PortClaims()
@@ -141,7 +148,7 @@ class World:
         if self._postgres:
             self._secret("department", "registry_password", self._source.password)
             registry = _indented(_postgres_section(self._source, "postgres", "registry_password"))
-        text = _AGENT_YAML.format(
+        text = (_AGENT_YAML + self._flows).format(
             agent=AGENT, hub=HUB, place=place, language=language(), port=self.agent_port, url=broker.url, registry=registry
         )
         self.agent_yaml.write_text(text, encoding="utf-8")
@@ -153,7 +160,8 @@ class World:
         self.agent("keys", "new")
         self.agent("keys", "export", "-o", str(self.folder / "department.keys"))
         self.agent("keys", "trust", str(self.folder / "hub.keys"), "--yes")
-        admitted = self.hub("admit", AGENT, "--key", str(self.folder / "department.keys"), "--title", "演示部门", "--new-password", "--yes")
+        keys = str(self.folder / "department.keys")
+        admitted = self.hub("admit", AGENT, "--key", keys, "--title", "演示部门", "--new-password", "--yes")
         self.agent("secret", "set", "hub_password", stdin=admitted["password"])
 
     def _secret(self, owner: str, name: str, value: str) -> None:
@@ -190,7 +198,8 @@ class World:
 
     def start(self, name: str) -> None:
         """Start the process `agent` or `hub`; its log goes to a file."""
-        arguments = ["--config", str(self.agent_yaml), "run"] if name == "agent" else ["hub", "--config", str(self.hub_yaml), "run"]
+        config = self.agent_yaml if name == "agent" else self.hub_yaml
+        arguments = [*(["hub"] if name == "hub" else []), "--config", str(config), "run"]
         log = (self.folder / f"{name}.log").open("ab")
         self._processes[name] = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", "agent", *arguments],
@@ -278,6 +287,9 @@ connections:
   registry:
 {registry}
 
+"""
+
+DEMO_FLOWS: Final = """\
 send:
   people:
     title: 人口基本信息
@@ -318,4 +330,3 @@ send:
       amount: {{from: 金额(元), decimal: 2}}
       paid_on: {{from: 缴款日期, date: YYYY-MM-DD}}
 """
-

@@ -38,10 +38,21 @@ def plain(department: SampleDepartment, sequence: int = 1) -> dict[str, Any]:
     return document
 
 
-def sign(department: SampleDepartment, body: bytes, *, mid: str = "m-1", type_: str = "cn.huitong.records.v1", cenc: str = "", typ: str = MESSAGE, aud: str = "sc-hub") -> Delivered:
+def sign(
+    department: SampleDepartment,
+    body: bytes,
+    *,
+    mid: str = "m-1",
+    type_: str = "cn.huitong.records.v1",
+    cenc: str = "",
+    typ: str = MESSAGE,
+    aud: str = "sc-hub",
+) -> Delivered:
     """Any octets, properly signed."""
     jws = detached_jws(department.signer, typ=typ, mid=mid, aud=aud, cenc=cenc, body=body)
-    message = replace(department.records(1), message_id=mid, body=body, encoding=cenc, jws=jws, digest=hashlib.sha256(body).digest())
+    message = replace(
+        department.records(1), message_id=mid, body=body, encoding=cenc, jws=jws, digest=hashlib.sha256(body).digest()
+    )
     return department.delivered(message, type=type_)
 
 
@@ -163,7 +174,11 @@ CASES: dict[str, tuple[Make, Outcome | None, str]] = {
     "type unset": (prop(type=None), FINAL, "id_mismatch"),
     "type of a control message": (prop(type=CONTROL_TYPE), FINAL, "typ_mismatch"),
     "type nobody knows": (prop(type="x" * 200), FINAL, "id_mismatch"),
-    "encoding gone": (lambda d: d.delivered(d.records(1, [d.encoded(n) for n in range(20)]), encoding=""), FINAL, "cenc_mismatch"),
+    "encoding gone": (
+        lambda d: d.delivered(d.records(1, [d.encoded(n) for n in range(20)]), encoding=""),
+        FINAL,
+        "cenc_mismatch",
+    ),
     "encoding gzip": (prop(encoding="gzip"), FINAL, "cenc_mismatch"),
     "content type": (prop(content_type="text/plain"), None, "stored"),
     # the signature
@@ -209,7 +224,11 @@ CASES: dict[str, tuple[Make, Outcome | None, str]] = {
     "a member twice": (octets(lambda body: body.replace(b'"value":0', b'"value":0,"value":1')), FINAL, "duplicate_member"),
     "sender twice": (octets(lambda body: body.replace(b'"sender":', b'"sender":"tax-02","sender":')), FINAL, "duplicate_member"),
     "nested too deep": (record(data={"x": deep(40)}), FINAL, "too_deep"),
-    "nested absurdly": (octets(lambda body: body.replace(b'"value":0', b'"value":' + b"[" * 3000 + b"]" * 3000)), FINAL, "too_large"),
+    "nested absurdly": (
+        octets(lambda body: body.replace(b'"value":0', b'"value":' + b"[" * 3000 + b"]" * 3000)),
+        FINAL,
+        "too_large",
+    ),
     "too many values": (record(data={"x": [0] * 6000}), FINAL, "too_large"),
     "body too large": (record(data={"x": "y" * 30_000}), FINAL, "too_large"),
     "zstd of nothing": (raw(zstandard.ZstdCompressor().compress(b""), "zstd"), FINAL, "malformed"),
@@ -246,11 +265,19 @@ CASES: dict[str, tuple[Make, Outcome | None, str]] = {
     "count negative": (put(recordcount=-1), FINAL, "malformed"),
     "time is none": (put(time="yesterday"), FINAL, "malformed"),
     "NUL in the subject": (put(subject="a\x00b"), None, "either"),
-    "lone surrogate in the subject": (octets(lambda body: body.replace(b'"subject":"', b'"subject":"\\ud800')), FINAL, "malformed"),
+    "lone surrogate in the subject": (
+        octets(lambda body: body.replace(b'"subject":"', b'"subject":"\\ud800')),
+        FINAL,
+        "malformed",
+    ),
     # the records
     "record id short": (record(id="ab"), FINAL, "malformed"),
     "record id in capitals": (record(id="A" * 32), FINAL, "malformed"),
-    "record id twice": (event(lambda d: d["data"]["records"][1].update(id=d["data"]["records"][0]["id"])), FINAL, "duplicate_record"),
+    "record id twice": (
+        event(lambda d: d["data"]["records"][1].update(id=d["data"]["records"][0]["id"])),
+        FINAL,
+        "duplicate_record",
+    ),
     "op unknown": (record(op="merge"), FINAL, "malformed"),
     "op missing": (drop_record("op"), FINAL, "malformed"),
     "key missing": (drop_record("key"), FINAL, "malformed"),
@@ -280,11 +307,17 @@ CASES: dict[str, tuple[Make, Outcome | None, str]] = {
     "query of too much": (control({"control": "query", "ids": ["m"] * 1001}), FINAL, "malformed"),
     "epoch-open without epoch": (control({"control": "epoch-open", "flow": "people"}), FINAL, "malformed"),
     "hello with a negative sequence": (
-        control({"control": "hello", "instance": "i", "version": "1", "flows": {"people": {"epoch": "e", "next_sequence": "-1"}}}),
+        control(
+            {"control": "hello", "instance": "i", "version": "1", "flows": {"people": {"epoch": "e", "next_sequence": "-1"}}}
+        ),
         FINAL,
         "malformed",
     ),
-    "hello with flows as a list": (control({"control": "hello", "instance": "i", "version": "1", "flows": []}), FINAL, "malformed"),
+    "hello with flows as a list": (
+        control({"control": "hello", "instance": "i", "version": "1", "flows": []}),
+        FINAL,
+        "malformed",
+    ),
 }
 
 

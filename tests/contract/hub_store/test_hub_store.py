@@ -56,6 +56,7 @@ def registry(store: SqlStore) -> SqlRegistry:
 @pytest.fixture
 def flow_id(store: SqlStore, registry: SqlRegistry) -> int:
     """The flow people of bdc-01 with the epoch e1."""
+    assert registry.departments()
     with store.begin({}) as unit:
         flow = unit.open_flow(("bdc-01", "people"), AT)
         flow.epochs["e1"] = EpochState("e1", 1, "", changed=True)
@@ -63,9 +64,16 @@ def flow_id(store: SqlStore, registry: SqlRegistry) -> int:
     return flow.flow_id
 
 
-def wire(number: int, *, op: Op = Op.UPSERT, at: str | None = None, corrects: str | None = None, data: bytes | None = b'{"v":1}') -> WireRecord:
+def wire(
+    number: int, *, op: Op = Op.UPSERT, at: str | None = None, corrects: str | None = None, data: bytes | None = b'{"v":1}'
+) -> WireRecord:
     return WireRecord(
-        id=f"{number:032x}", op=op, key=Raw(b'{"id":"%d"}' % number), at=at, corrects=corrects, data=None if data is None else Raw(data)
+        id=f"{number:032x}",
+        op=op,
+        key=Raw(b'{"id":"%d"}' % number),
+        at=at,
+        corrects=corrects,
+        data=None if data is None else Raw(data),
     )
 
 
@@ -147,9 +155,14 @@ def test_flow_state_survives(store: SqlStore, flow_id: int) -> None:
 
 def test_a_block_that_raises_leaves_nothing(store: SqlStore, flow_id: int) -> None:
     """Everything of a transaction or nothing is stored."""
-    with pytest.raises(ZeroDivisionError), store.begin({}) as unit:
-        unit.write([], Changes(messages=[message("m1", flow_id, 1)], posts=[post("m1")]), AT)
-        raise ZeroDivisionError
+
+    def failing() -> None:
+        with store.begin({}) as unit:
+            unit.write([], Changes(messages=[message("m1", flow_id, 1)], posts=[post("m1")]), AT)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        failing()
     with store.begin({}) as unit:
         assert unit.seen({("bdc-01", "m1")}) == {}
     assert store.due(None, 10) == []
@@ -254,10 +267,24 @@ def test_posts_are_due_until_published_and_again_on_request(store: SqlStore, reg
     assert [one.post.about for one in store.due({"bdc-01"}, 10)] == ["m2"]
 
 
-def test_quarantine_counts_the_same_refusal(store: SqlStore, registry: SqlRegistry) -> None:
+@pytest.mark.usefixtures("registry")
+def test_quarantine_counts_the_same_refusal(store: SqlStore) -> None:
     """The same octets refused for the same reason are one entry that counts; another reason is another entry."""
     one = Quarantine(
-        "bdc-01", "ing.bdc-01", "agent.bdc-01", "tax-02", "m1", Outcome.REFUSED_RETRY, "unknown_type", "why", bytes(32), "", "{}", b"\x00raw", 4, AT
+        "bdc-01",
+        "ing.bdc-01",
+        "agent.bdc-01",
+        "tax-02",
+        "m1",
+        Outcome.REFUSED_RETRY,
+        "unknown_type",
+        "why",
+        bytes(32),
+        "",
+        "{}",
+        b"\x00raw",
+        4,
+        AT,
     )
     later = replace(one, at=AT + timedelta(hours=1))
     with store.begin({}) as unit:
@@ -288,7 +315,9 @@ def test_audit_chain_is_written_with_its_head(store: SqlStore, registry: SqlRegi
 def test_purge_keeps_what_identifies(store: SqlStore, flow_id: int) -> None:
     """Old bodies, published answers and quarantined octets go; ids, digests, receipts and unpublished posts stay."""
     old, new = AT, AT + timedelta(days=2)
-    refused = Quarantine("bdc-01", "e", "u", "", "m9", Outcome.REFUSED_FINAL, "malformed", "", bytes(32), "", "{}", b"raw", 3, old)
+    refused = Quarantine(
+        "bdc-01", "e", "u", "", "m9", Outcome.REFUSED_FINAL, "malformed", "", bytes(32), "", "{}", b"raw", 3, old
+    )
     with store.begin({}) as unit:
         rows = [message("m1", flow_id, 1), message("m2", flow_id, 2, committed_at=new)]
         posts = [post("m1"), post("q1", PostKind.ANSWER), post("q2", PostKind.REFUSAL)]
@@ -298,12 +327,15 @@ def test_purge_keeps_what_identifies(store: SqlStore, flow_id: int) -> None:
     assert store.purge(bodies_before=cut, posts_before=cut, quarantine_before=cut, limit=100) == 3
     assert store.purge(bodies_before=cut, posts_before=cut, quarantine_before=cut, limit=100) == 0
     with store.transaction() as connection:
-        assert connection.execute(text("SELECT message_id, body IS NULL FROM message ORDER BY 1")).all() == [("m1", True), ("m2", False)]
+        assert connection.execute(text("SELECT message_id, body IS NULL FROM message ORDER BY 1")).all() == [
+            ("m1", True),
+            ("m2", False),
+        ]
         assert connection.execute(text("SELECT about FROM receipt ORDER BY id")).scalars().all() == ["m1", "q2"]
         assert connection.execute(text("SELECT raw FROM quarantine")).scalars().all() == [None]
 
 
-def test_keys_only_move_towards_revoked(store: SqlStore, registry: SqlRegistry) -> None:
+def test_keys_only_move_towards_revoked(registry: SqlRegistry) -> None:
     """A key goes active → retiring → revoked and never back; it belongs to one owner for ever."""
     key = SampleDepartment("bdc-01", "hub", FakeClock()).public
     registry.add_key(key, AT, "test")
@@ -324,7 +356,7 @@ def test_keys_only_move_towards_revoked(store: SqlStore, registry: SqlRegistry) 
         registry.add_key(replace(key, owner="nobody", kid="x"), AT, "test")
 
 
-def test_admitting_again_renews(store: SqlStore, registry: SqlRegistry) -> None:
+def test_admitting_again_renews(registry: SqlRegistry) -> None:
     """A second admission changes title and contact, and readmits what was suspended."""
     registry.set_state("bdc-01", DepartmentState.SUSPENDED, AT, "test")
     assert registry.departments()[0].state is DepartmentState.SUSPENDED
@@ -351,7 +383,8 @@ def test_probe_passes_on_a_store_that_can_write(store: SqlStore) -> None:
     store.probe()
 
 
-def test_writing_under_a_wrong_fence_is_refused(store: SqlStore, registry: SqlRegistry) -> None:
+@pytest.mark.usefixtures("registry")
+def test_writing_under_a_wrong_fence_is_refused(store: SqlStore) -> None:
     """A transaction that names a fence nobody holds is lost before it reads anything."""
     with pytest.raises(LeaseLost), store.begin({"bdc-01": 5}) as unit:
         unit.lock_heads({"bdc-01"})

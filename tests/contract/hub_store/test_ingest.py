@@ -73,7 +73,13 @@ def test_a_message_is_stored_and_receipted(hub: StillHub, bdc: SampleDepartment)
     (receipt,) = hub.send(bdc, message)
     assert receipt.outcome is Outcome.STORED
     assert (receipt.message_id, receipt.digest, receipt.sequence, receipt.stored) == (message.message_id, message.digest, 1, 2)
-    assert (receipt.sender, receipt.flow, receipt.epoch, receipt.hub, receipt.stage) == ("bdc-01", "people", "epoch-1", "sc-hub", "R3")
+    assert (receipt.sender, receipt.flow, receipt.epoch, receipt.hub, receipt.stage) == (
+        "bdc-01",
+        "people",
+        "epoch-1",
+        "sc-hub",
+        "R3",
+    )
     assert one(hub, "SELECT count(*) FROM record") == 2
     assert flow_state(hub, bdc) == (1, "", "")
     (stored,) = hub.recorder.of(MessageStored)

@@ -48,6 +48,20 @@ class OversightContract:
         assert ids(flow="a", state=State.STORED) == []
         assert ids(limit=1) == [new[1].message_id]
 
+    def test_find_within_a_time_pages_by_time(self, world: World) -> None:
+        """Where times are given the pages are in the order of the times, though the clock was set back in between."""
+        world.capture(2)
+        world.clock.step(START - timedelta(hours=1))
+        world.capture(2)
+        world.clock.step(START + timedelta(hours=1))
+        world.capture(1)
+        seen: list[int] = []
+        query = MessageQuery(since=START - timedelta(days=1), until=START + timedelta(hours=1), limit=3)
+        while page := world.reader.find(query):
+            seen += [row.sequence for row in page]
+            query = replace(query, before=page[-1].entry_id)
+        assert seen == [2, 1, 4, 3]
+
     def test_find_by_business_key(self, world: World) -> None:
         """A key, canonical or as the bare text of a single field, finds the message that carried it last."""
         world.capture(2, keys=['[["s","5101"]]', '[["i","7"],["s","乙"]]'])

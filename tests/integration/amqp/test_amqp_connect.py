@@ -122,7 +122,7 @@ def test_a_broker_we_cannot_verify_is_not_spoken_to(tls_node: TlsNode, tmp_path:
     for address in (wrong_authority, wrong_name):
         error = error_of(address)
         assert isinstance(error, NotConnected)
-        assert "certificate does not verify" in str(error)
+        assert "does not verify" in str(error)
         assert "hub.ca" in error.hint
 
 

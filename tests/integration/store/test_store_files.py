@@ -7,14 +7,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, event
+from sqlalchemy import create_engine
 
 from agent.adapters.clock import SystemClock
 from agent.adapters.store import SqliteStore, engine, reads, schema
@@ -25,6 +25,7 @@ from agent.errors import Busy, Denied, NotFound, SettingsError, StoreError
 from agent.events import Events
 
 ROOT = Path(__file__).resolve().parents[3]
+REAL_OPEN_WRITER = engine.open_writer
 pytestmark = pytest.mark.integration
 
 
@@ -191,6 +192,25 @@ def test_a_damaged_file_is_an_error_with_its_name(path: Path) -> None:
     assert path.read_bytes().startswith(b"this is no database")
 
 
+@pytest.mark.parametrize("table", ["sqlite_master", "meta", "flow"])
+def test_a_damaged_page_is_an_error_with_its_name(path: Path, table: str) -> None:
+    """A store with garbage in its pages does not start, or stops as soon as it meets it; either way with our error."""
+    open_store(path).close()
+    with closing(engine.open_reader(path)) as db:
+        pages = dict(db.execute("SELECT name, rootpage FROM sqlite_master").fetchall())
+    where = (pages[table] - 1) * engine.PAGE_BYTES if table in pages else 100
+    octets = bytearray(path.read_bytes())
+    octets[where : where + 2000] = b"\xa5" * 2000
+    path.write_bytes(octets)
+
+    def use() -> None:
+        with closing(open_store(path)) as store:
+            store.open_flow("qszt")
+
+    with pytest.raises(StoreError, match=r"store\.db"):
+        use()
+
+
 def test_a_damaged_body_is_not_sent(path: Path) -> None:
     """A body whose octets changed on the disk is noticed when it is read, and found by `check` where SQLite can tell."""
     from tests.contract.store.makers import step_of
@@ -217,15 +237,26 @@ def described(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def test_migrations_lead_to_the_tables_in_the_code(path: Path, described: sqlite3.Connection) -> None:
+def test_migrations_lead_to_the_tables_in_the_code(tmp_path: Path, described: sqlite3.Connection) -> None:
     """A migrated store has the very tables, indexes and triggers that the code describes, in the eyes of SQLite and Alembic."""
-    open_store(path).close()
+    path = tmp_path / "migrated.db"
+    schema.migrate(path)
     with closing(engine.open_reader(path)) as migrated:
         assert schema_of(migrated) == schema_of(described)
     database = create_engine("sqlite://", module=engine.driver(), creator=lambda: engine.open_reader(path))
     with database.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
     database.dispose()
+
+
+def test_a_new_store_is_what_migrations_lead_to(path: Path, tmp_path: Path) -> None:
+    """The snapshot that new stores are made from holds what all migrations together make, and is up to date."""
+    schema.migrate(tmp_path / "migrated.db")
+    open_store(path).close()
+    with closing(engine.open_reader(tmp_path / "migrated.db")) as migrated, closing(engine.open_reader(path)) as new:
+        assert schema_of(new) == schema_of(migrated)
+        assert schema.version_of(new, path) == schema.version_of(migrated, path)
+        assert schema.SNAPSHOT.read_text("utf-8") == schema.snapshot_of(migrated)
 
 
 def test_the_newest_migration_is_the_schema_the_code_knows(path: Path) -> None:
@@ -284,26 +315,35 @@ def test_a_strange_database_is_not_touched(path: Path) -> None:
         assert [name for (name,) in db.execute("SELECT name FROM sqlite_master")] == ["people"]
 
 
-def test_a_migration_happens_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration that breaks half way leaves an empty database, and the next start completes it."""
-    from sqlalchemy import create_engine as real
+def deny_the_table_gap(path: Path) -> sqlite3.Connection:
+    """Return a writing connection that cannot create one of the later tables."""
+    db = REAL_OPEN_WRITER(path)
+    create_table, deny = 2, 1
+    db.set_authorizer(lambda action, name, *_: deny if (action, name) == (create_table, "gap") else 0)
+    return db
 
-    def breaking(*args: object, **options: object) -> object:
-        database = real(*args, **options)  # type: ignore[call-overload]
-        event.listen(database, "before_cursor_execute", stop)
-        return database
 
-    def stop(_: object, __: object, statement: str, *___: object) -> None:
-        if "CREATE TABLE gap" in statement:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("sqlalchemy.create_engine", breaking)
-    with pytest.raises(KeyboardInterrupt):
-        open_store(path)
+@pytest.mark.parametrize("way", [schema.create, schema.migrate])
+def test_a_schema_is_made_whole_or_not_at_all(way: Callable[[Path], None], path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making or migrating a schema that breaks half way fails with our error, leaves nothing, and the next start completes it."""
+    path.parent.mkdir()
+    monkeypatch.setattr(engine, "open_writer", deny_the_table_gap)
+    with pytest.raises(Denied):
+        way(path)
+    monkeypatch.undo()
     with closing(engine.open_reader(path)) as db:
         assert schema_of(db) == {}
-    monkeypatch.setattr("sqlalchemy.create_engine", real)
     open_store(path).close()
+
+
+def test_an_older_store_is_migrated_when_it_is_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store with an older schema is migrated at the start, not made anew."""
+    open_store(path).close()
+    migrated: list[Path] = []
+    monkeypatch.setattr(schema, "SCHEMA", schema.SCHEMA + 1)
+    monkeypatch.setattr(schema, "migrate", migrated.append)
+    open_store(path).close()
+    assert migrated == [path]
 
 
 # -- from another process ---------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from datetime import timedelta
 from agent import events
 from agent.adapters.metrics import AgentMetrics
 from agent.model import Depth, State
+from agent.queries import Cause, CauseKind
 from agent.testing.clock import FakeClock
 
 
@@ -30,11 +31,17 @@ def test_the_outbox_is_read_when_scraped() -> None:
     metrics = AgentMetrics(clock)
     born = clock.now()
     depth = Depth("person", {State.PENDING: 3, State.CONFIRMED: 4, State.DEAD: 1}, {}, 5, born, None)
-    metrics.watch_outbox(lambda: [depth], lambda: 4096)
+    causes = [
+        Cause(CauseKind.INPUT, "person", "check_digit", "id_number", 3, born, born),
+        Cause(CauseKind.RECORD, "person", "check_digit", "owner", 2, born, born),
+        Cause(CauseKind.MESSAGE, "person", "malformed", "", 1, born, born),
+    ]
+    metrics.watch_outbox(lambda: [depth], lambda: causes, lambda: 4096)
     clock.advance(90)
     text = metrics.render().decode()
     assert 'huitong_outbox_messages{flow="person"} 7.0' in text
     assert 'huitong_outbox_oldest_age_seconds{flow="person"} 90.0' in text
-    assert 'huitong_dead_letters{cause="quarantined",flow="person"} 5.0' in text
+    assert 'huitong_dead_letters{cause="check_digit",flow="person"} 5.0' in text
+    assert 'huitong_dead_letters{cause="malformed",flow="person"} 1.0' in text
     assert "huitong_state_bytes 4096.0" in text
     assert clock.now() - born == timedelta(seconds=90)

@@ -1,5 +1,7 @@
 """The algebra of closed sequences, against a model that is a plain set."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,7 +39,7 @@ def test_ranges_stay_compact(closes: list[tuple[int, int]]) -> None:
     """Ranges never overlap, never touch and never touch the high water."""
     closed = close_all(closes)
     edges = [(closed.high_water, closed.high_water), *closed.ahead]
-    assert all(later[0] > earlier[1] + 1 for earlier, later in zip(edges, edges[1:], strict=False))
+    assert all(later[0] > earlier[1] + 1 for earlier, later in pairwise(edges))
 
 
 @given(st.lists(ranges, max_size=20), st.randoms())

@@ -1,0 +1,343 @@
+"""A department under load, its agent, a broker and a hub: each a process of its own that may be killed at any time."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Self
+
+from agent.adapters.amqp.admin import AmqpAdmin
+from agent.adapters.clock import SystemClock
+from agent.adapters.keys import KeyStore, TrustStore
+from agent.settings.load import load
+from agent.testing.arming import VARIABLE, killed_at
+from agent.testing.nodes.guard import Guard
+from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
+from agent.testing.nodes.rabbitmq import RabbitmqNode
+from hub.admission import Login, admit
+from hub.app import broker_of, location_of, secrets_of
+from hub.management import Management
+from hub.model import Department, DepartmentState
+from hub.settings import HubFile
+from hub.store.migrate import migrate
+from hub.store.opening import open_store
+from hub.store.registry import SqlRegistry
+from tests.faults.ledger import Audit, Books, PostgresBooks, SqliteBooks, audit
+from tests.faults.papers import MESSAGE_TYPE, AgentPapers, agent_yaml, hub_yaml
+from tests.faults.registry import Clerks, Habits, PostgresRegistry, Registry, SqliteRegistry
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+HUB: Final = "hub-1"
+PATIENCE_SECS: Final = 60.0
+STOP_SECS: Final = 40.0
+FIRST_ROWS: Final = 300
+_PAUSE_SECS: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What a world is built on. Without a server: SQLite."""
+
+    source: PostgresNode | None = None
+    store: PostgresNode | None = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was done to a world, and what came of it."""
+
+    kills: int = 0
+    faults: int = 0
+    records: int = 0
+    lost: int = 0
+    twice: int = 0
+
+    def add(self, found: Audit) -> None:
+        """Count the result of an audit."""
+        self.records += found.records
+        self.lost += len(found.lost)
+        self.twice += len(found.twice)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a world is set up."""
+
+    stack: Stack = Stack()
+    rows: int = FIRST_ROWS
+    habits: Habits = Habits()
+    papers: AgentPapers = AgentPapers()
+    seed: int = 1
+    state_dir: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)  # see tests.faults.child
+    agent_port: int | None = None  # of a proxy before the broker
+
+
+class World:
+    """Use as a context manager; whatever was started ends with it, and with the process that runs the test."""
+
+    def __init__(self, folder: Path, broker: RabbitmqNode, tally: Tally, plan: Plan) -> None:
+        self.folder, self.broker, self.tally, self.plan = folder, broker, tally, plan
+        self.code = f"d-{secrets.token_hex(4)}"
+        self.vhost = self.code
+        self.drop = folder / "drop"
+        self.state_dir = plan.state_dir or folder / "state"
+        self._stack = ExitStack()
+        self._guard = Guard()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.environment = dict(plan.environment)
+        self._source: PostgresDatabase | None = None
+        self._store: PostgresDatabase | None = None
+        self._build()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clerks.go_home() if self.clerks.is_alive() else None
+        self._guard.close()
+        self._stack.close()
+
+    # -- set-up ------------------------------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        for part in (self.drop, self.folder / "hub-secrets", self.folder / "secrets", self.folder / "types"):
+            part.mkdir(parents=True, mode=0o700)
+        (self.folder / "types" / "thing.yaml").write_text(MESSAGE_TYPE, encoding="utf-8")
+        stack = self.plan.stack
+        self._source = self._database(stack.source, "source")
+        self._store = self._database(stack.store, "store")
+        self.registry: Registry = SqliteRegistry(self.folder / "registry.db") if self._source is None else PostgresRegistry(self._source)
+        self.registry.create(self.plan.rows)
+        self.clerks = Clerks(self.registry, self.drop, self.plan.rows, self.plan.seed, self.plan.habits)
+        self.space = self.broker.add_vhost(self.vhost)
+        self._stack.callback(self._forget_vhost)
+        self._write_papers()
+        self._introduce()
+
+    def _database(self, node: PostgresNode | None, use: str) -> PostgresDatabase | None:
+        if node is None:
+            return None
+        database = node.add_database(f"{self.code}-{use}")
+
+        def drop() -> None:
+            if node.sql("SELECT 1"):
+                node.delete_database(database.database)
+
+        self._stack.callback(drop)
+        return database
+
+    def _forget_vhost(self) -> None:
+        self.broker.delete_vhost(self.vhost)
+        self.broker.delete_user(f"agent.{self.code}")
+
+    def _write_papers(self) -> None:
+        _secret(self.folder / "hub-secrets" / "broker", self.space.password)
+        if self._store is not None:
+            _secret(self.folder / "hub-secrets" / "store", self._store.password)
+        if self._source is not None:
+            _secret(self.folder / "secrets" / "source", self._source.password)
+        self.hub_yaml.write_text(hub_yaml(self.folder, HUB, self.space, self._store), encoding="utf-8")
+        port = self.plan.agent_port or self.space.port
+        text = agent_yaml(self.folder, self.code, HUB, f"amqp://127.0.0.1:{port}/{self.vhost}", self._source, self.state_dir, self.plan.papers)
+        self.agent_yaml.write_text(text, encoding="utf-8")
+
+    def _introduce(self) -> None:
+        """Make keys, exchange them, admit the department: what their people do with commands."""
+        hub_keys, own_keys = KeyStore(self.folder / "hub-keys"), KeyStore(self.folder / "keys")
+        hub_keys.new()
+        own_keys.new()
+        TrustStore(self.folder / "trust").pin(hub_keys.public(HUB))
+        settings = load([self.hub_yaml], HubFile).value
+        secrets_ = secrets_of(settings, {})
+        store = open_store(location_of(settings, secrets_))
+        try:
+            migrate(store)
+            with AmqpAdmin(broker_of(settings, secrets_)) as topology:
+                admitted = admit(
+                    Department(self.code, "", "", DepartmentState.ADMITTED, SystemClock().now()),
+                    [own_keys.public(self.code)],
+                    registry=SqlRegistry(store),
+                    broker=topology,
+                    management=Management(self.space.management_url, self.space.user, self.space.password),
+                    vhost=self.vhost,
+                    login=Login(),
+                    by="test",
+                )
+        finally:
+            store.close()
+        _secret(self.folder / "secrets" / "hub_password", admitted.password)
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    @property
+    def agent_yaml(self) -> Path:
+        """The department's configuration."""
+        return self.folder / "agent.yaml"
+
+    @property
+    def hub_yaml(self) -> Path:
+        """The hub's configuration."""
+        return self.folder / "hub.yaml"
+
+    @property
+    def hub_books(self) -> Books:
+        """The hub's store."""
+        return SqliteBooks(self.folder / "hub.db") if self._store is None else PostgresBooks(self._store)
+
+    @property
+    def agent_books(self) -> Books:
+        """The agent's store."""
+        return SqliteBooks(self.state_dir / "outbox.db")
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    def start(self, name: str, *, die_at: str = "") -> None:
+        """Start `agent` or `hub` (`hub-2` for one more); `die_at` is a crash point and a hit, as in `C07:3`."""
+        assert self._processes.get(name) is None, f"{name} runs already"
+        arguments = ["--config", str(self.agent_yaml), "run"] if name == "agent" else ["hub", "--config", str(self.hub_yaml), "run"]
+        with self._log(name).open("ab") as log:
+            self._processes[name] = self._guard.start(
+                [*self.command(), *arguments], environment=self._environment(die_at), directory=ROOT, output=log
+            )
+
+    def command(self) -> Sequence[str]:
+        """Return what runs `huitong` in this world."""
+        return [sys.executable, "-m", "tests.faults.child" if self.environment else "agent"]
+
+    def huitong(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a command of the agent to its end."""
+        command = [*self.command(), "--config", str(self.agent_yaml), "--lang", "en", *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=False, env=self._environment(), cwd=ROOT, stdin=subprocess.DEVNULL, timeout=60
+        )
+
+    def kill(self, name: str) -> None:
+        """End a process with SIGKILL, now."""
+        process = self._processes.pop(name)
+        assert process.poll() is None, self.words(name)
+        process.kill()
+        process.wait()
+        self.tally.kills += 1
+
+    def await_death(self, name: str, point: str) -> None:
+        """Wait until a process has killed itself at a crash point; any other end is a failure."""
+        process = self._processes[name]
+        self._wait(lambda: process.poll() is not None, f"{name} does not come to {point}", alive=())
+        del self._processes[name]
+        assert process.returncode == -signal.SIGKILL, f"{name} ended with {process.returncode}\n{self.words(name)}"
+        lines = self._log(name).read_text(errors="replace").splitlines()
+        assert lines[-1].endswith(killed_at(point)), f"{name} died elsewhere\n{self.words(name)}"
+        self.tally.kills += 1
+
+    def await_end(self, name: str) -> int:
+        """Wait until a process has ended by itself and return its exit code."""
+        process = self._processes[name]
+        self._wait(lambda: process.poll() is not None, f"{name} does not end", alive=())
+        del self._processes[name]
+        return process.returncode
+
+    def stop(self, name: str) -> int:
+        """Ask a process to end and return its exit code."""
+        self._processes[name].terminate()
+        return self.await_end(name)
+
+    def pid(self, name: str) -> int:
+        """Return a process id."""
+        return self._processes[name].pid
+
+    def words(self, name: str) -> str:
+        """Return the last words of a process."""
+        return self._log(name).read_text(errors="replace")[-3000:]
+
+    def events(self, name: str, event: str) -> list[dict[str, Any]]:
+        """Return what a process logged of one kind."""
+        return [line for line in self._lines(name) if line.get("event") == event]
+
+    def _lines(self, name: str) -> Iterator[dict[str, Any]]:
+        for line in self._log(name).read_text(errors="replace").splitlines():
+            with suppress(ValueError):
+                yield json.loads(line)
+
+    def _log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def _environment(self, die_at: str = "") -> dict[str, str]:
+        base = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+        return {**base, **self.environment, **({VARIABLE: die_at} if die_at else {})}
+
+    # -- waiting -----------------------------------------------------------------------------------------------------
+
+    def until(self, condition: Callable[[], bool], what: str, patience_secs: float = PATIENCE_SECS) -> None:
+        """Wait until something holds; fail when time runs out or a process ends by itself."""
+        self._wait(condition, what, alive=tuple(self._processes), patience_secs=patience_secs)
+
+    def _wait(self, condition: Callable[[], bool], what: str, alive: Sequence[str], patience_secs: float = PATIENCE_SECS) -> None:
+        deadline = time.monotonic() + patience_secs
+        with ExitStack() as stack:
+            ends = {os.pidfd_open(self._processes[name].pid): name for name in alive}
+            stack.callback(lambda: [os.close(end) for end in ends])
+            while not condition():
+                ended = select.select(list(ends), [], [], _PAUSE_SECS)[0]
+                if ended:
+                    name = ends[ended[0]]
+                    raise AssertionError(f"{name} ended by itself while waiting: {what}\n{self.words(name)}")
+                assert time.monotonic() < deadline, "\n".join([what, *(self.words(name) for name in self._processes)])
+
+    def stored(self) -> int:
+        """Return how many records the hub has."""
+        return int(self.hub_books.rows("SELECT count(*) FROM record")[0][0])
+
+    def await_more(self, records: int = 50) -> None:
+        """Wait until so many more records are stored than now: the load goes through."""
+        before = self.stored()
+        self.until(lambda: self.stored() >= before + records, f"{records} more records at the hub")
+
+    # -- the proof ---------------------------------------------------------------------------------------------------
+
+    def audit(self) -> Audit:
+        """Compare source, agent and hub."""
+        return audit(self.registry, self.clerks.diary, self.hub_books, self.agent_books, self.drop)
+
+    def prove(self, patience_secs: float = PATIENCE_SECS) -> Audit:
+        """Let everybody go home, everything arrive, stop the processes in order, and demand exact equality."""
+        if self.clerks.is_alive():
+            self.clerks.go_home()
+        latest = [Audit()]
+
+        def exact() -> bool:
+            latest[0] = self.audit()
+            return latest[0].exact
+
+        try:
+            self.until(exact, "everything arrives", patience_secs)
+        except AssertionError as error:
+            self.tally.add(latest[0])
+            raise AssertionError(f"{latest[0]}\n{error}") from None
+        for name in list(self._processes):
+            assert self.stop(name) == 0, self.words(name)
+        found = self.audit()
+        self.tally.add(found)
+        assert found.exact, str(found)
+        return found
+
+
+def _secret(path: Path, value: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(value)
+
+
+def pause(secs: float) -> None:
+    """Let time pass where time itself is what the test is about: how long a fault lasts."""
+    threading.Event().wait(secs)
