@@ -84,12 +84,13 @@ class FirstLoadCompleted(Event):
 
 @dataclass(frozen=True, slots=True)
 class FlowPaused(Event):
-    """A flow stopped and says why; `by` is operator, disk, hub or source."""
+    """A flow stopped and says why; `by` is operator, disk, hub or source, `error` what it met, where it met something."""
 
     level: ClassVar[Level] = "warning"
     flow: str
     by: str
     reason: str
+    error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)

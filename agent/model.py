@@ -366,6 +366,12 @@ def trigger_of(receipt: Receipt) -> Trigger | None:
             return None
 
 
+def names(receipt: Receipt, flow: str, epoch: str, sequence: int) -> bool:
+    """Whether a receipt is about this place. A refusal of a message the hub could not even read names no place at all."""
+    unread = receipt.outcome in (Outcome.REFUSED_RETRY, Outcome.REFUSED_FINAL) and not receipt.flow
+    return unread or (receipt.flow, receipt.epoch, receipt.sequence) == (flow, epoch, sequence)
+
+
 class Verdict(StrEnum):
     """What the store made of a receipt."""
 

@@ -95,6 +95,18 @@ class Keyed(Protocol):
         ...
 
 
+@runtime_checkable
+class Sampled(Protocol):
+    """A source whose `open` or `read` leaves traces, and which therefore has another way to show some rows; beside `Source`."""
+
+    def sample(self, limit: int) -> Batch:
+        """Return some rows as `read` would give them, without any effect; works on an unopened source.
+
+        Raises SourceUnavailable, SourceRefused.
+        """
+        ...
+
+
 class CaptureLog(Protocol):
     """The durable end of capture. `append` is the delivery guarantee."""
 

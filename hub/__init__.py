@@ -1,0 +1,1 @@
+"""The exchange node: admission, ingest, store, receipts."""

@@ -24,7 +24,7 @@ from hub.store.store import HubStore
 
 BATCH: Final = 256
 _BACKOFF: Final = Backoff(first_secs=0.2, cap_secs=30.0)
-CONFIRM_WITHIN_SECS: Final = 60.0
+CONFIRM_WITHIN_SECS: Final = 30.0
 
 
 class Publisher:

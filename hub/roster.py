@@ -45,6 +45,7 @@ class Roster:
         self._clock = clock
         self._ttl_secs = ttl_secs
         self._held_until = 0.0
+        self._next = 0.0
         self._lost = True  # until the first answer
         self._told = False
         self._bell = threading.Event()
@@ -64,13 +65,16 @@ class Roster:
     # -- Worker ------------------------------------------------------------------------------------------------------
 
     def run_once(self) -> None:
-        """Renew and look up, then wait a third of the lease's life."""
+        """Renew and look up when a third of the lease's life has gone by, or at once when asked to."""
+        asked = self._bell.wait(min(1.0, max(0.0, self._next - self._clock.monotonic())))
+        self._bell.clear()
+        if not asked and self._clock.monotonic() < self._next:
+            return
+        self._next = self._clock.monotonic() + self._ttl_secs / 3
         try:
             self._look()
         except StoreUnavailable as error:
             self._keep_what_lasts(error)
-        self._bell.wait(self._ttl_secs / 3)
-        self._bell.clear()
 
     def wake(self) -> None:
         """Make the wait return."""

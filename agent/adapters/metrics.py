@@ -130,7 +130,7 @@ class _OutboxCollector(Collector):
         """Yield the gauges."""
         waiting = GaugeMetricFamily("huitong_outbox_messages", "Messages without a stored receipt.", labels=["flow"])
         age = GaugeMetricFamily("huitong_outbox_oldest_age_seconds", "Age of the oldest of these.", labels=["flow"])
-        dead = GaugeMetricFamily("huitong_dead_letters", "Messages, records and input that need a person.", labels=["flow", "cause"])
+        dead = GaugeMetricFamily("huitong_dead_letters", "What needs a person, by cause.", labels=["flow", "cause"])
         now = self._clock.now()
         for depth in self._depth():
             waiting.add_metric([depth.flow], sum(depth.messages.get(state, 0) for state in _WAITING))

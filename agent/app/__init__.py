@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def check_connections(settings: AgentFile) -> Sequence[Finding]:
-    """Try everything the configuration names, read-only (see `agent.app.live`)."""
-    from agent.app import live  # noqa: PLC0415 - drivers and the broker client are loaded only by those who connect
+    """Try everything the configuration names, read-only (see `agent.app.checks`)."""
+    from agent.app import checks  # noqa: PLC0415 - drivers and the broker client are loaded only by those who connect
 
-    return live.check_connections(settings)
+    return checks.check_connections(settings, os.environ)

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Final
 
 from agent.adapters import control
 from agent.app.places import open_reader, store_path
-from agent.errors import Busy, Conflict, Denied, HuitongError, NotFound, SourceRefused, SourceUnavailable, StoreError, StoreFull
+from agent.errors import (
+    Busy,
+    Conflict,
+    Denied,
+    HuitongError,
+    NotFound,
+    SourceRefused,
+    SourceUnavailable,
+    StoreError,
+    StoreFull,
+)
 from agent.i18n import N_
 
 if TYPE_CHECKING:
@@ -38,10 +48,12 @@ def reading(settings: AgentFile) -> Iterator[StoreReader]:
         reader.close()
 
 
-def ask_running(settings: AgentFile, call: str, *, within_secs: float = PATIENCE_SECS, **args: object) -> object | None:
+def ask_running(
+    settings: AgentFile, call: str, args: Mapping[str, object] | None = None, *, within_secs: float = PATIENCE_SECS
+) -> object | None:
     """Return the running agent's answer; None when no agent runs. Raises Busy, Denied, and what the call raises there."""
     try:
-        return control.call(settings.agent.control_socket, call, args, within_secs)
+        return control.call(settings.agent.control_socket, call, args or {}, within_secs)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     except control.RemoteError as error:
@@ -53,7 +65,7 @@ def ask(settings: AgentFile, offline: Offline, call: str, **args: object) -> obj
 
     Raises Busy when an agent holds the store but its socket is silent, and whatever the call raises.
     """
-    answer = ask_running(settings, call, **args)
+    answer = ask_running(settings, call, args)
     if answer is not None:
         return answer
     try:
@@ -68,7 +80,8 @@ def ask(settings: AgentFile, offline: Offline, call: str, **args: object) -> obj
         ) from error
 
 
-_KINDS: Final = {kind.code: kind for kind in (Busy, Conflict, Denied, NotFound, SourceRefused, SourceUnavailable, StoreError, StoreFull)}
+_RAISED_HERE: Final = (Busy, Conflict, Denied, NotFound, SourceRefused, SourceUnavailable, StoreError, StoreFull)
+_KINDS: Final = {kind.code: kind for kind in _RAISED_HERE}
 
 
 def _as_here(error: control.RemoteError) -> HuitongError:

@@ -18,13 +18,14 @@ from agent.app.calls import desk_calls
 from agent.app.certificates import expiries
 from agent.app.composer import Composer
 from agent.app.face import Face
-from agent.app.overview import Live, Overview, gather
+from agent.app.overview import Live, Overview, gather, reason_of
 from agent.app.places import open_store
 from agent.app.witness import Witness
 from agent.events import CallFailed, Events, FlowPaused
 from agent.services.capture import CaptureService
 from agent.services.greeting import Greeting, Identity
 from agent.services.health import HealthService, HealthState
+from agent.services.receipts import ReceiptsService
 from agent.services.schedule import Schedule
 from agent.services.service import Managed
 from agent.services.supervisor import Supervisor
@@ -46,8 +47,7 @@ class Observers:
 
     def live(self) -> Live:
         """Return what only the running agent knows."""
-        health = self.health.health()
-        return Live(health.connections, self.witness.flows(), self.witness.disk(), list(health.stuck))
+        return Live(self.witness.links(), self.witness.flows(), self.witness.disk(), self.watchdog.stuck())
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +99,12 @@ def _compose(parts: Composer, environment: Mapping[str, str], observers: Observe
     settings, store, events = parts.settings, parts.store, parts.events
     parts.trust.ring()  # an agent that can verify nothing must not begin
     greeting: Greeting
+    receipts: ReceiptsService
+
+    def learn(hello: HubHello) -> None:
+        if parts.trust.learn(hello.keys):
+            receipts.keys_changed()
+
     delivery = parts.delivery(lambda: greeting.hello())  # noqa: PLW0108 - the two know each other
     greeting = Greeting(
         Identity(store.instance, __version__),
@@ -106,15 +112,10 @@ def _compose(parts: Composer, environment: Mapping[str, str], observers: Observe
         write=parts.write_control,
         say=delivery.say,
         look_again=delivery.look_again,
-        heard=lambda hello: _learn(hello),
+        heard=learn,
         events=events,
     )
     receipts = parts.receipts(delivery, greeting)
-
-    def _learn(hello: HubHello) -> None:
-        if parts.trust.learn(hello.keys):
-            receipts.keys_changed()
-
     captures = {flow: parts.capture(flow, delivery.wake) for flow in parts.plans}
     services: list[Managed] = [parts.maintenance(delivery), delivery, receipts]
     if capturing:
@@ -166,5 +167,4 @@ def _tell_pauses(store: SqliteStore, events: Events) -> None:
     """Let everybody who listens know what an earlier run left paused."""
     for state in store.flows():
         if state.paused:
-            by, _, why = state.paused.partition(":")
-            events.emit(FlowPaused(state.flow, by.split(" ")[0], why.strip() or by))
+            events.emit(FlowPaused(state.flow, *reason_of(state.paused)))

@@ -21,8 +21,10 @@ from agent.app.trust import Trust
 from agent.events import Events
 from agent.model import ExchangeMessage, Quarantined
 from agent.ports import Parcel
-from agent.services.capture import CapturePlan, CaptureService, Quarantine
+from agent.services.capture import CaptureService
 from agent.services.capture_messages import BatchLimits
+from agent.services.capture_plan import CapturePlan, Quarantine
+from agent.services.dead_letters import Capturing
 from agent.services.delivery import DeliveryLimits, DeliveryService
 from agent.services.desk import Desk, Sending
 from agent.services.greeting import Greeting
@@ -178,7 +180,7 @@ class Composer:
 
     # -- for operators -----------------------------------------------------------------------------------------------
 
-    def desk(self, captures: Mapping[str, CaptureService], delivery: Sending) -> Desk:
+    def desk(self, captures: Mapping[str, Capturing], delivery: Sending) -> Desk:
         """Return the acts of operators."""
         return Desk(
             store=self.store,

@@ -10,6 +10,7 @@ from agent.app.agent import Agent
 from agent.errors import HuitongError
 from agent.events import ReceiptSettled
 from agent.model import State
+from agent.services.capture import CaptureService
 
 LOOK_SECS: Final = 1.0
 """So often the outbox is looked at without a hint."""
@@ -27,6 +28,7 @@ class Once:
         self.records = 0
         self.quarantined = 0
         self.left = 0
+        self._failure: BaseException | None = None
 
     def __call__(self, event: object) -> None:
         """Notice that receipts come in."""
@@ -40,6 +42,8 @@ class Once:
             agent.run(started=worker.start)
         finally:
             self._ended.set()
+        if self._failure is not None:
+            raise self._failure
         self.left = _unsettled(agent)
 
     def stop(self) -> None:
@@ -50,20 +54,25 @@ class Once:
     def _work(self, agent: Agent) -> None:
         try:
             for flow, capture in agent.captures.items():
-                if self._ended.is_set():
-                    return
-                try:
-                    captured = capture.drain()
-                except HuitongError as error:
-                    self.errors[flow] = error
-                else:
-                    self.records += captured.records
-                    self.quarantined += captured.quarantined
+                self._drain(flow, capture)
             while _unsettled(agent) and self._clock.monotonic() < self._deadline and not self._ended.is_set():
                 self._news.wait(LOOK_SECS)
                 self._news.clear()
+        except BaseException as error:  # noqa: BLE001 - raised again by `run`
+            self._failure = error
         finally:
             agent.supervisor.request_stop()
+
+    def _drain(self, flow: str, capture: CaptureService) -> None:
+        if self._ended.is_set():
+            return
+        try:
+            captured = capture.drain()
+        except HuitongError as error:
+            self.errors[flow] = error
+        else:
+            self.records += captured.records
+            self.quarantined += captured.quarantined
 
 
 def _unsettled(agent: Agent) -> int:

@@ -13,15 +13,14 @@ from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 from agent import __version__
-from agent.app.witness import FlowNews, Loading
+from agent.app.witness import Fault, FlowNews, Loading
 from agent.model import Depth, FlowState, State
-from agent.queries import Activity, Cause
+from agent.queries import Activity, Cause, CauseKind
 
 if TYPE_CHECKING:
     from agent.adapters.store.reader import StoreReader
     from agent.settings.agent_file import AgentFile
 
-OPEN: Final = "open"
 CERTIFICATE_DAYS: Final = 60
 """So long before the end a certificate is worth a line."""
 
@@ -52,38 +51,47 @@ class Todo:
     title: str = ""
     why: str = ""
     count: int = 0
+    fault: Fault | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Live:
     """What only the running agent knows."""
 
-    connections: Mapping[str, str]  # publish, consume → open, or why not
-    flows: Mapping[str, FlowNews]
+    links: Mapping[str, Fault | None]  # publish, consume → None when open
+    flows: Mapping[str, FlowNews] = field(default_factory=dict)
     disk: str = ""
     stuck: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """The health of the agent on one screen."""
+    """The health of the agent on one screen. `answering` is False when an agent holds the store but its socket is silent."""
 
     agent: str
     title: str
     version: str
     running: bool
-    answering: bool  # False: an agent holds the store, but its socket is silent
-    connections: Mapping[str, str]
+    answering: bool
+    connected: Mapping[str, bool]  # publish, consume
     last_receipt_secs: float | None
-    flows: Sequence[FlowLine]
-    causes: Sequence[Cause]
-    todo: Sequence[Todo]
-    stuck: Sequence[str] = field(default_factory=list)
+    flows: list[FlowLine]
+    todo: list[Todo]
 
     @property
     def healthy(self) -> bool:
         """Tell whether nothing needs a person."""
         return self.running and not self.todo
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the store says, by flow."""
+
+    states: Mapping[str, FlowState] = field(default_factory=dict)
+    depths: Mapping[str, Depth] = field(default_factory=dict)
+    today: Mapping[str, Activity] = field(default_factory=dict)
+    dead: Mapping[str, int] = field(default_factory=dict)
 
 
 def gather(
@@ -95,76 +103,75 @@ def gather(
     certificates: Sequence[tuple[str, datetime]] = (),
     answering: bool = True,
 ) -> Overview:
-    """Return the overview; `live` is None when no agent runs, `reader` when there is no store yet."""
-    midnight = now.astimezone(ZoneInfo(settings.agent.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
-    states = {state.flow: state for state in reader.flows()} if reader else {}
-    depths = {depth.flow: depth for depth in reader.depth()} if reader else {}
-    today = {one.flow: one for one in reader.activity(midnight, now + timedelta(hours=1))} if reader else {}
+    """Return the overview; `live` is None when no agent runs or answers, `reader` when there is no store yet."""
     causes = reader.causes() if reader else ()
+    known = _known(settings, reader, causes, now) if reader else _Known()
     last = reader.last_receipt() if reader else None
-    dead = _dead(causes)
-    lines = [
-        _line(name, settings, states.get(name), depths.get(name), today.get(name), dead.get(name, 0), live, now)
-        for name in dict.fromkeys((*settings.send, *states))
-    ]
-    limit = settings.hub.receipt_within.total_seconds()
+    lines = [_line(name, settings, known, live, now) for name in dict.fromkeys((*settings.send, *known.states))]
     return Overview(
         agent=settings.agent.id,
         title=settings.agent.title,
         version=__version__,
         running=live is not None or not answering,
         answering=answering,
-        connections=dict(live.connections) if live else {},
+        connected={role: fault is None for role, fault in live.links.items()} if live else {},
         last_receipt_secs=(now - last).total_seconds() if last else None,
         flows=lines,
-        causes=list(causes),
         todo=[
             *_of_process(live, answering=answering),
-            *_of_flows(lines, depths, now, limit),
-            *(Todo("dead", cause.flow, why=_cause(cause), count=cause.count) for cause in causes),
+            *_of_flows(lines, known, live, now, settings.hub.receipt_within),
+            *(_of_cause(cause, reader) for cause in causes if reader),
             *(Todo("gap", gap.flow, why=gap.kind, count=gap.number) for gap in (reader.gaps() if reader else ())),
             *_of_certificates(certificates, now),
         ],
-        stuck=list(live.stuck) if live else [],
     )
 
 
-def _line(  # noqa: PLR0913 - what is known of one flow, from everywhere
-    name: str,
-    settings: AgentFile,
-    state: FlowState | None,
-    depth: Depth | None,
-    today: Activity | None,
-    dead: int,
-    live: Live | None,
-    now: datetime,
-) -> FlowLine:
-    configured = settings.send.get(name)
+def _known(settings: AgentFile, reader: StoreReader, causes: Sequence[Cause], now: datetime) -> _Known:
+    midnight = now.astimezone(ZoneInfo(settings.agent.timezone)).replace(hour=0, minute=0, second=0, microsecond=0)
+    dead: dict[str, int] = {}
+    for cause in causes:
+        dead[cause.flow] = dead.get(cause.flow, 0) + cause.count
+    return _Known(
+        states={state.flow: state for state in reader.flows()},
+        depths={depth.flow: depth for depth in reader.depth()},
+        today={one.flow: one for one in reader.activity(midnight, now + timedelta(hours=1))},
+        dead=dead,
+    )
+
+
+def _line(name: str, settings: AgentFile, known: _Known, live: Live | None, now: datetime) -> FlowLine:
+    configured, depth, today = settings.send.get(name), known.depths.get(name), known.today.get(name)
     messages = depth.messages if depth else {}
     oldest = min((at for at in (depth.oldest_pending, depth.oldest_confirmed) if at), default=None) if depth else None
     news = live.flows.get(name, FlowNews()) if live else FlowNews()
+    state = known.states.get(name)
     by, why = _pause(state, news)
     return FlowLine(
         flow=name,
         title=configured.title if configured else "",
         state=_state(state, news, configured=configured is not None, paused=bool(by), running=live is not None),
         by=by,
-        why=why or news.source_fault,
+        why=why,
         captured_today=today.captured if today else 0,
         stored_today=today.stored if today else 0,
         waiting=messages.get(State.PENDING, 0) + messages.get(State.CONFIRMED, 0),
-        dead=dead,
+        dead=known.dead.get(name, 0),
         oldest_waiting_secs=max(0.0, (now - oldest).total_seconds()) if oldest else None,
         loading=news.loading,
     )
 
 
+def reason_of(stored: str) -> tuple[str, str]:
+    """Return (who, why) of the stored reason of a pause: `operator NAME: WHY`, `source: KIND`, `fork`."""
+    head, _, why = stored.partition(":")
+    by, _, name = head.partition(" ")
+    return by, (f"{why.strip()} ({name})" if name else why.strip()) or by
+
+
 def _pause(state: FlowState | None, news: FlowNews) -> tuple[str, str]:
     """Return who paused a flow and why: what is stored counts more than what lasts for now."""
-    if state is not None and state.paused:
-        by, _, why = state.paused.partition(":")
-        return by.split(" ")[0], why.strip() or by
-    return news.by, news.why
+    return reason_of(state.paused) if state is not None and state.paused else (news.by, news.why)
 
 
 def _state(state: FlowState | None, news: FlowNews, *, configured: bool, paused: bool, running: bool) -> str:
@@ -174,20 +181,9 @@ def _state(state: FlowState | None, news: FlowNews, *, configured: bool, paused:
         return "paused"
     if not running:
         return "stopped"
-    if news.source_fault:
+    if news.source is not None:
         return "waiting"
     return "running" if state is not None and state.loaded else "loading"
-
-
-def _dead(causes: Sequence[Cause]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for cause in causes:
-        counts[cause.flow] = counts.get(cause.flow, 0) + cause.count
-    return counts
-
-
-def _cause(cause: Cause) -> str:
-    return ": ".join(part for part in (cause.field, cause.code) if part)
 
 
 # -- what needs a person ---------------------------------------------------------------------------------------------
@@ -195,28 +191,42 @@ def _cause(cause: Cause) -> str:
 
 def _of_process(live: Live | None, *, answering: bool) -> Iterator[Todo]:
     if live is None:
-        yield Todo("silent" if not answering else "stopped")
+        yield Todo("stopped" if answering else "silent")
         return
-    faults = list(dict.fromkeys(why for why in live.connections.values() if why != OPEN))
-    if faults:
-        yield Todo("broker", why=faults[0])
+    fault = next((fault for fault in live.links.values() if fault is not None), None)
+    if fault is not None:
+        yield Todo("broker", fault=fault)
     if live.disk:
         yield Todo("disk", why=live.disk)
     if live.stuck:
         yield Todo("stuck", why=", ".join(live.stuck))
 
 
-def _of_flows(lines: Sequence[FlowLine], depths: Mapping[str, Depth], now: datetime, limit_secs: float) -> Iterator[Todo]:
+def _of_flows(
+    lines: Sequence[FlowLine], known: _Known, live: Live | None, now: datetime, receipt_within: timedelta
+) -> Iterator[Todo]:
     for line in lines:
         title = line.title or line.flow
+        news = live.flows.get(line.flow, FlowNews()) if live else FlowNews()
         if line.state == "paused" and line.by != "disk":  # the disk is one line for all
-            yield Todo(f"paused-{line.by}", line.flow, title, line.why)
+            yield Todo(f"paused-{line.by}", line.flow, title, line.why, fault=news.pause)
         elif line.state == "waiting":
-            yield Todo("source", line.flow, title, line.why)
-        depth = depths.get(line.flow)
+            yield Todo("source", line.flow, title, fault=news.source)
+        depth = known.depths.get(line.flow)
         oldest = depth.oldest_confirmed if depth else None
-        if depth is not None and oldest is not None and (now - oldest).total_seconds() > limit_secs:
+        if depth is not None and oldest is not None and now - oldest > receipt_within:
             yield Todo("overdue", line.flow, title, count=depth.messages.get(State.CONFIRMED, 0))
+
+
+def _of_cause(cause: Cause, reader: StoreReader) -> Todo:
+    """Return a group of dead letters, explained by its oldest one where input has an explanation of its own."""
+    why = ": ".join(part for part in (cause.field, cause.code) if part)
+    first = reader.items(cause.flow, cause.code, limit=1) if cause.kind is CauseKind.INPUT else ()
+    fault = None
+    if first:
+        details = {name: str(value) for name, value in first[0].input.details.items()}
+        fault = Fault(first[0].input.text, code=cause.code, details=details)
+    return Todo("dead", cause.flow, why=why, count=cause.count, fault=fault or Fault("", code=cause.code))
 
 
 def _of_certificates(certificates: Sequence[tuple[str, datetime]], now: datetime) -> Iterator[Todo]:

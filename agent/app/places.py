@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from agent.adapters.secrets import Secrets
 from agent.errors import NotFound
 from agent.i18n import N_
+from agent.settings.types import SecretName
 
 if TYPE_CHECKING:
     from agent.adapters.store.reader import StoreReader
@@ -37,6 +38,13 @@ def secrets_of(settings: AgentFile, environment: Mapping[str, str]) -> Secrets:
     """Return where this agent's secrets are: credentials of the service manager first, then its own folder."""
     credentials = environment.get("CREDENTIALS_DIRECTORY")
     return Secrets(settings.agent.secrets_dir, Path(credentials) if credentials else None)
+
+
+def secret_names(settings: AgentFile) -> list[str]:
+    """Return the names of the secrets the settings refer to."""
+    sections = (settings.agent, settings.hub, *settings.connections.values())
+    found = (getattr(section, name) for section in sections for name in type(section).model_fields)
+    return sorted({value.name for value in found if isinstance(value, SecretName)})
 
 
 def open_store(settings: AgentFile, events: Events) -> SqliteStore:

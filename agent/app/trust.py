@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 from agent.adapters.keys import TrustStore
 from agent.errors import HuitongError, NotFound
 from agent.events import Events, KeyAnnounced, TrustUnreadable
+from agent.i18n import N_
 from agent.ports import Clock
 from agent.wire.control import JwkPublic
 from agent.wire.keys import public_from_jwk
@@ -45,7 +47,7 @@ class Trust:
 
     def keys(self) -> Sequence[PublicKey]:
         """Return every key; what operators decided about one counts. Raises SettingsError, Denied."""
-        known = {key.kid: key for store in (self._announced, self._pinned) for key in store.keys()}
+        known = {key.kid: key for key in (*self._announced.keys(), *self._pinned.keys())}
         return list(known.values())
 
     def ring(self) -> KeyRing:
@@ -77,11 +79,13 @@ class Trust:
 
     def revoke(self, kid: str) -> None:
         """Never believe this key again. Raises NotFound, Denied, StoreError."""
-        holders = [store for store in (self._pinned, self._announced) if any(key.kid == kid for key in store.keys())]
-        if not holders:
-            raise NotFound(what="key", name=kid)
-        for store in holders:
-            store.set_state(kid, KeyState.REVOKED)
+        found = False
+        for store in (self._pinned, self._announced):
+            with suppress(NotFound):
+                store.set_state(kid, KeyState.REVOKED)
+                found = True
+        if not found:
+            raise NotFound(N_("no key of the hub is named {kid}"), hint=N_("list them: huitong keys list"), kid=kid)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,20 @@
-"""What only the running agent knows of its flows: whether their sources answer, how far a first load is, who paused them.
+"""What only the running agent knows: whether broker and sources answer, how far a first load is, who paused what.
 
-An event listener beside the logs; its answers are copies.
+An event listener beside the logs; its answers are copies. What went wrong is kept as catalogue keys, because who asks may
+speak another language than the log.
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from agent.errors import HuitongError
 from agent.events import (
+    BrokerConnected,
+    BrokerLost,
     DiskLow,
     DiskRecovered,
     Event,
@@ -21,7 +26,28 @@ from agent.events import (
     SourceLost,
     SourceOpened,
 )
+from agent.i18n import N_
 from agent.ports import Clock
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What went wrong, in catalogue keys; `code` is empty for what is not an error of ours."""
+
+    text: str
+    hint: str = ""
+    code: str = ""
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, error: Exception) -> Fault:
+        """Take an error apart."""
+        if not isinstance(error, HuitongError):
+            return cls(type(error).__name__)
+        return cls(error.text, error.hint, error.code, {name: str(value) for name, value in error.details.items()})
+
+
+NOT_YET = Fault(N_("not connected yet"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +61,12 @@ class Loading:
 
 @dataclass(frozen=True, slots=True)
 class FlowNews:
-    """What is going on in a flow right now. `by` and `why` are those of its pause, empty when it has none."""
+    """What is going on in a flow right now. `by`, `why` and `pause` are those of its pause, empty when it has none."""
 
-    source_open: bool = False
-    source_fault: str = ""
+    source: Fault | None = None
     by: str = ""
     why: str = ""
+    pause: Fault | None = None
     loading: Loading | None = None
 
 
@@ -52,6 +78,7 @@ class Witness:
         self._lock = threading.Lock()
         self._flows: dict[str, FlowNews] = {}
         self._began: dict[str, tuple[float, int]] = {}  # when a load was first heard of, and how far it was
+        self._links: dict[str, Fault | None] = {"publish": NOT_YET, "consume": NOT_YET}
         self._disk = ""
 
     def __call__(self, event: Event) -> None:
@@ -64,34 +91,48 @@ class Witness:
         with self._lock:
             return dict(self._flows)
 
+    def links(self) -> dict[str, Fault | None]:
+        """Return the connections to the broker, by role: None when it is open."""
+        with self._lock:
+            return dict(self._links)
+
     def disk(self) -> str:
-        """Return why capture pauses for want of room, empty when there is room."""
+        """Return the path that has no room left, empty when there is room."""
         with self._lock:
             return self._disk
 
     def _note(self, event: Event) -> None:
         match event:
-            case SourceOpened(flow=flow):
-                self._change(flow, source_open=True, source_fault="")
-            case SourceLost(flow=flow, error=error):
-                self._change(flow, source_open=False, source_fault=_said(error))
-            case FlowPaused(flow=flow, by=by, reason=reason):
-                self._change(flow, by=by, why=reason)
+            case BrokerConnected(role=role):
+                self._links[role] = None
+            case BrokerLost(role=role, error=error):
+                self._links[role] = Fault.of(error)
+            case DiskLow() | DiskRecovered():
+                self._disk = event.path if isinstance(event, DiskLow) else ""
+            case FlowPaused(flow=flow, by=by, reason=reason, error=pause):
+                self._change(flow, by=by, why=reason, pause=Fault.of(pause) if pause else None)
             case ForkDetected(flow=flow):
-                self._change(flow, by="fork", why="fork")
+                self._change(flow, by="fork", why="fork", pause=None)
             case FlowResumed(flow=flow):
-                self._change(flow, by="", why="")
+                self._change(flow, by="", why="", pause=None)
+            case _:
+                self._note_source(event)
+
+    def _note_source(self, event: Event) -> None:
+        match event:
+            case SourceOpened(flow=flow):
+                self._change(flow, source=None)
+            case SourceLost(flow=flow, error=error):
+                self._change(flow, source=Fault.of(error))
             case FirstLoadAdvanced(flow=flow, done=done, total=total):
                 self._change(flow, loading=Loading(done, total, self._eta(flow, done, total)))
             case FirstLoadCompleted(flow=flow):
                 self._change(flow, loading=None)
-            case DiskLow() | DiskRecovered():
-                self._disk = event.path if isinstance(event, DiskLow) else ""
             case _:
                 pass
 
-    def _change(self, flow: str, **news: object) -> None:
-        self._flows[flow] = replace(self._flows.get(flow, FlowNews()), **news)  # type: ignore[arg-type]
+    def _change(self, flow: str, **news: Any) -> None:
+        self._flows[flow] = replace(self._flows.get(flow, FlowNews()), **news)
 
     def _eta(self, flow: str, done: int, total: int | None) -> float | None:
         """Return the seconds left at the average speed since we heard of the load first; what an earlier run did is apart."""
@@ -100,7 +141,3 @@ class Witness:
         if total is None or done <= before or now <= since:
             return None
         return max(0.0, (total - done) * (now - since) / (done - before))
-
-
-def _said(error: Exception) -> str:
-    return str(error) if isinstance(error, HuitongError) else type(error).__name__

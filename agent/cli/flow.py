@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from agent.app.access import ask, open_reader
+from agent.app.access import ask, reading
 from agent.app.offline import handlers
 from agent.cli.base import Session, argument, group, option, pass_session
-from agent.cli.message import clock_text
+from agent.cli.status import GAP_KINDS
 from agent.cli.validate import load_agent_settings
+from agent.cli.words import clock_text, say
 from agent.errors import NotFound
 from agent.i18n import N_, _
+from agent.settings.agent_file import AgentFile
 
-_WHY = option("--why", required=True, metavar=N_("TEXT"), help=N_("reason, kept for the auditor"))
+WHY = option("--why", required=True, metavar=N_("TEXT"), help=N_("reason, kept for the auditor"))
 _COLUMNS: Final = (N_("flow"), N_("name"), N_("message type"), N_("state"), N_("next sequence"), N_("epoch"))
-_GAPS: Final = (N_("flow"), N_("number"), N_("kind"), N_("since"), N_("text"))
+_GAPS: Final = (N_("flow"), N_("number"), N_("kind"), N_("since"), N_("closed at"), N_("text"))
 
 
 @group("flow", N_("List, pause and resume flows."))
@@ -28,9 +30,27 @@ def flow() -> None:
 @pass_session
 def list_flows(session: Session) -> None:
     """Show flows."""
-    settings = load_agent_settings([session.config]).value
+    rows = _flows(load_agent_settings([session.config]).value)
+    if session.output.json:
+        session.output.data(rows, list)
+        return
+    cells = [
+        (
+            row["flow"],
+            row["title"],
+            row["message"],
+            row["paused"] or (_(N_("runs")) if row["configured"] else _(N_("draining"))),
+            str(row["next_sequence"]),
+            row["epoch"][:8],
+        )
+        for row in rows
+    ]
+    session.output.table(_COLUMNS, cells, right=(4,))
+
+
+def _flows(settings: AgentFile) -> list[dict[str, Any]]:
     try:
-        with open_reader(settings) as reader:
+        with reading(settings) as reader:
             states = {state.flow: state for state in reader.flows()}
     except NotFound:
         states = {}
@@ -42,49 +62,55 @@ def list_flows(session: Session) -> None:
                 "flow": name,
                 "title": section.title if section else "",
                 "message": section.message if section else "",
+                "configured": section is not None,
                 "paused": state.paused if state else "",
                 "next_sequence": state.counters.next_sequence if state else 1,
                 "epoch": state.epoch if state else "",
             }
         )
-    if session.output.json:
-        session.output.data(rows, list)
-    else:
-        cells = [
-            (r["flow"], r["title"], r["message"], r["paused"] or _(N_("runs")), str(r["next_sequence"]), str(r["epoch"])[:8]) for r in rows
-        ]
-        session.output.table(_COLUMNS, [tuple(map(str, row)) for row in cells], right=(4,))
+    return rows
 
 
 @flow.command("pause", help=N_("Stop capturing and sending a flow until it is resumed. Nothing is lost: the source is the buffer."))
 @argument("name", metavar=N_("FLOW"))
-@_WHY
+@WHY
 @pass_session
 def pause(session: Session, name: str, why: str) -> None:
     """Pause one flow."""
     settings = load_agent_settings([session.config]).value
     ask(settings, handlers(settings), "flow.pause", flow=name, why=why)
-    session.output.say(_(N_("{flow} is paused")).format(flow=name))
+    session.output.data({"flow": name, "paused": True}, lambda: [_(N_("{flow} is paused")).format(flow=name)])
 
 
 @flow.command("resume", help=N_("Go on with a paused flow."))
 @argument("name", metavar=N_("FLOW"))
-@_WHY
+@WHY
 @pass_session
 def resume(session: Session, name: str, why: str) -> None:
     """Resume one flow."""
     settings = load_agent_settings([session.config]).value
     ask(settings, handlers(settings), "flow.resume", flow=name, why=why)
-    session.output.say(_(N_("{flow} goes on")).format(flow=name))
+    session.output.data({"flow": name, "paused": False}, lambda: [_(N_("{flow} goes on")).format(flow=name)])
 
 
-@flow.command("run-once", help=N_("Look at the source of a flow now, without waiting for its schedule."))
+@flow.command(
+    "run-once",
+    help=N_(
+        "Look at the source of a flow now, without waiting for its schedule.\nWithout a running agent it captures what there is "
+        "and leaves the sending to the agent."
+    ),
+)
 @argument("name", metavar=N_("FLOW"))
 @pass_session
 def run_once(session: Session, name: str) -> None:
-    """Tick one flow."""
+    """Tick one flow, or drain it here."""
     settings = load_agent_settings([session.config]).value
-    ask(settings, handlers(settings), "flow.run", flow=name)
+    done: Any = ask(settings, handlers(settings), "flow.run", flow=name)
+    if "records" in done:
+        text = N_("{flow}: captured {records} records, {unchanged} unchanged, {quarantined} put aside")
+        session.output.data({"flow": name, **done}, lambda: [_(text).format(flow=name, **done)])
+    else:
+        session.output.data({"flow": name, "asked": True}, lambda: [_(N_("{flow} looks at its source now")).format(flow=name)])
 
 
 @flow.command("gaps", help=N_("List what lies outside the promise: numbered gaps, with the reason."))
@@ -94,21 +120,33 @@ def gaps(session: Session, everything: bool) -> None:
     """Show gaps."""
     settings = load_agent_settings([session.config]).value
     zone = ZoneInfo(settings.agent.timezone)
-    with open_reader(settings) as reader:
+    with reading(settings) as reader:
         found = reader.gaps(closed=everything)
     if session.output.json:
         session.output.data([asdict(gap) for gap in found], list)
-    else:
-        cells = [(g.flow, str(g.number), g.kind, clock_text(g.opened_at, zone), _(g.text).format_map(dict(g.details))) for g in found]
-        session.output.table(_GAPS, cells, right=(1,))
+        return
+    cells = [
+        (
+            gap.flow,
+            str(gap.number),
+            _(GAP_KINDS.get(gap.kind, gap.kind)),
+            clock_text(gap.opened_at, zone),
+            clock_text(gap.closed_at, zone),
+            say(gap.text, gap.details),
+        )
+        for gap in found
+    ]
+    session.output.table(_GAPS, cells, right=(1,))
 
 
-@flow.command("close-gap", help=N_("Note that a gap was dealt with, for example by a comparison."))
+@flow.command("close-gap", help=N_("Note that a gap was dealt with, for example by a comparison with the hub."))
 @argument("name", metavar=N_("FLOW"))
 @argument("number", type=int, metavar=N_("NUMBER"))
-@_WHY
+@WHY
 @pass_session
 def close_gap(session: Session, name: str, number: int, why: str) -> None:
     """Close one gap."""
     settings = load_agent_settings([session.config]).value
     ask(settings, handlers(settings), "gap.close", flow=name, number=number, why=why)
+    text = N_("gap {number} of {flow} is closed")
+    session.output.data({"flow": name, "number": number, "closed": True}, lambda: [_(text).format(flow=name, number=number)])

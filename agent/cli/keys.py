@@ -1,20 +1,32 @@
-"""`huitong keys`: the keys this agent signs with, and the hub's keys it trusts."""
+"""`huitong keys`: the keys this agent signs with, and the hub's keys it trusts.
+
+A rotation has no gap: make a key, let the hub register it, use it, and remove the old one when nothing waits under it any more.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
+from agent.adapters.clock import SystemClock
+from agent.app.access import GLANCE_SECS, ask_running
 from agent.app.parts import keys_of, trust_of
+from agent.app.trust import Trust
 from agent.cli.base import Session, argument, group, option, pass_session
+from agent.cli.exit_codes import ExitCode
 from agent.cli.validate import load_agent_settings
-from agent.errors import SettingsError
+from agent.errors import HuitongError, SettingsError
+from agent.events import Events
 from agent.i18n import N_, _
 from agent.settings.agent_file import AgentFile
 from agent.wire.keys import ALGORITHMS, read_enrolment
 from agent.wire.signature import KeyState, PublicKey
+
+_STATES: Final = {KeyState.ACTIVE: N_("active"), KeyState.RETIRING: N_("retiring"), KeyState.REVOKED: N_("revoked")}
+_COLUMNS: Final = (N_("key"), N_("algorithm"), N_("owner"), N_("state"))
 
 
 @group("keys", N_("Signing keys of this agent, and keys of the hub it trusts."))
@@ -26,14 +38,22 @@ def _settings(session: Session) -> AgentFile:
     return load_agent_settings([session.config]).value
 
 
+def _trust(settings: AgentFile) -> Trust:
+    return trust_of(settings, SystemClock(), Events())
+
+
 @keys.command("new", help=N_("Make a signing key. The first one is used at once, a later one after `huitong keys use`."))
-@option("--alg", type=click.Choice(ALGORITHMS), default="EdDSA", show_default=True, help=N_("signature algorithm"))
+@option(
+    "--alg", type=click.Choice(ALGORITHMS), default="EdDSA", show_default=True, metavar="EdDSA|ES256", help=N_("signature algorithm")
+)
 @pass_session
 def new(session: Session, alg: str) -> None:
     """Make a key and say what to do with it."""
     made = keys_of(_settings(session)).new(alg)
     session.output.data({"kid": made.kid, "alg": made.alg, "current": made.current}, lambda: [made.kid])
     session.output.say(_(N_("Next: huitong keys export -o FILE, send the file to the hub, and read them this key by telephone.")))
+    if not made.current:
+        session.output.say(_(N_("When the hub has registered it: huitong keys use {kid}, then restart the agent.")).format(kid=made.kid))
 
 
 @keys.command("list", help=N_("List the keys of this agent and the trusted keys of the hub."))
@@ -41,25 +61,37 @@ def new(session: Session, alg: str) -> None:
 def list_keys(session: Session) -> None:
     """Show own and trusted keys."""
     settings = _settings(session)
-    own, trusted = keys_of(settings).list(), trust_of(settings).keys()
-    columns = (N_("key"), N_("algorithm"), N_("owner"), N_("state"))
-    rows = [(key.kid, key.alg, settings.agent.id, _(N_("signs")) if key.current else _(N_("kept"))) for key in own]
-    rows += [(key.kid, key.alg, key.owner, _(_STATES[key.state])) for key in trusted]
+    own, trusted = keys_of(settings).list(), _trust(settings).keys()
     if session.output.json:
-        session.output.data([dict(zip(("kid", "alg", "owner", "state"), row, strict=True)) for row in rows], list)
-    else:
-        session.output.table(columns, rows)
-
-
-_STATES = {KeyState.ACTIVE: N_("active"), KeyState.RETIRING: N_("retiring"), KeyState.REVOKED: N_("revoked")}
+        rows = [{"kid": k.kid, "alg": k.alg, "owner": settings.agent.id, "state": "signs" if k.current else "kept"} for k in own]
+        rows += [{"kid": k.kid, "alg": k.alg, "owner": k.owner, "state": str(k.state)} for k in trusted]
+        session.output.data(rows, list)
+        return
+    cells = [(k.kid, k.alg, settings.agent.id, _(N_("signs")) if k.current else _(N_("kept"))) for k in own]
+    session.output.table(_COLUMNS, [*cells, *((k.kid, k.alg, k.owner, _(_STATES[k.state])) for k in trusted)])
 
 
 @keys.command("use", help=N_("Sign with this key from the next start on. The hub must know it first."))
-@argument("kid")
+@argument("kid", metavar=N_("KEY"))
 @pass_session
 def use(session: Session, kid: str) -> None:
     """Choose the key that signs."""
     keys_of(_settings(session)).use(kid)
+    text = N_("{kid} signs from the next start on; what waits under an older key is signed anew")
+    session.output.data({"kid": kid, "current": True}, lambda: [_(text).format(kid=kid)])
+
+
+@keys.command("remove", help=N_("Delete a signing key that is no longer used. The hub retires it with: huitong hub keys retire"))
+@argument("kid", metavar=N_("KEY"))
+@pass_session
+def remove(session: Session, kid: str) -> ExitCode:
+    """Delete an old key."""
+    store = keys_of(_settings(session))
+    if not session.output.confirm(_(N_("Delete the private key {kid} for ever?")).format(kid=kid)):
+        return ExitCode.FAILED
+    store.remove(kid)
+    session.output.data({"kid": kid, "removed": True}, lambda: [_(N_("{kid} is deleted")).format(kid=kid)])
+    return ExitCode.OK
 
 
 @keys.command("export", help=N_("Write the public halves of our keys, for the hub to register."))
@@ -71,14 +103,25 @@ def export(session: Session, target: Path | None) -> None:
     text = keys_of(settings).enrolment(settings.agent.id)
     if target is None:
         session.output.stdout.write(text.decode())
-    else:
-        target.write_bytes(text)
+        return
+    target.write_bytes(text)
+    kids = [key.kid for key in keys_of(settings).list()]
+    session.output.data({"file": str(target), "keys": kids}, lambda: [str(target)])
 
 
-@keys.command("trust", help=N_("Trust the public keys in a file of the hub, after comparing them with the hub by telephone."))
-@argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+# -- keys of the hub -------------------------------------------------------------------------------------------------
+
+
+@keys.command(
+    "trust",
+    help=N_(
+        "Trust the public keys in a file of the hub, after comparing them with the hub by telephone.\nA running agent follows "
+        "without a restart."
+    ),
+)
+@argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar=N_("FILE"))
 @pass_session
-def trust(session: Session, file: Path) -> None:
+def trust(session: Session, file: Path) -> ExitCode:
     """Pin the hub's keys."""
     settings = _settings(session)
     owner, found = read_enrolment(file.read_bytes())
@@ -91,22 +134,39 @@ def trust(session: Session, file: Path) -> None:
         )
     for line in _shown(found):
         session.output.say(line)
-    if session.output.confirm(_(N_("Are these the keys the hub reads to you?"))):
-        store = trust_of(settings)
-        for key in found:
-            store.pin(key)
+    if not session.output.confirm(_(N_("Are these the keys the hub reads to you?"))):
+        return ExitCode.FAILED
+    store = _trust(settings)
+    for key in found:
+        store.pin(key)
+    _tell_agent(settings)
+    kids = [key.kid for key in found]
+    session.output.data({"owner": owner, "keys": kids}, lambda: [_(N_("{count} keys are trusted")).format(count=len(kids))])
+    return ExitCode.OK
 
 
-def _shown(found: list[PublicKey]) -> Iterator[str]:
+def _shown(found: Sequence[PublicKey]) -> Iterator[str]:
     for key in found:
         yield f"{key.owner}  {key.alg}  {key.kid}"
 
 
 @keys.command("revoke", help=N_("Never again trust this key of the hub. Receipts that it signed no longer settle anything."))
-@argument("kid")
+@argument("kid", metavar=N_("KEY"))
 @pass_session
-def revoke(session: Session, kid: str) -> None:
+def revoke(session: Session, kid: str) -> ExitCode:
     """Revoke a trusted key."""
     settings = _settings(session)
-    if session.output.confirm(_(N_("Revoke key {kid} for ever?")).format(kid=kid)):
-        trust_of(settings).set_state(kid, KeyState.REVOKED)
+    if not session.output.confirm(_(N_("Revoke key {kid} for ever?")).format(kid=kid)):
+        return ExitCode.FAILED
+    _trust(settings).revoke(kid)
+    _tell_agent(settings)
+    session.output.data({"kid": kid, "state": "revoked"}, lambda: [_(N_("{kid} is revoked")).format(kid=kid)])
+    return ExitCode.OK
+
+
+def _tell_agent(settings: AgentFile) -> None:
+    """Have a running agent look at once. It looks by itself too, so that nothing is wrong when it does not answer."""
+    try:
+        ask_running(settings, "keys.reload", within_secs=GLANCE_SECS)
+    except HuitongError:
+        return

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import click
 
-from agent.app.access import ask, open_reader
+from agent.app.access import ask, reading
 from agent.app.offline import handlers
 from agent.cli.base import Session, argument, group, option, pass_session
 from agent.cli.exit_codes import ExitCode
+from agent.cli.flow import WHY
 from agent.cli.validate import load_agent_settings
+from agent.cli.words import clock_text, reason_text
 from agent.errors import NotFound
 from agent.i18n import N_, _
 from agent.model import State
-from agent.queries import MessageQuery, MessageRow, Trace
+from agent.queries import MessageQuery, MessageRow, ReceiptRow, Trace
 
 STATES: Final = {
     State.PENDING: N_("waiting to be sent"),
@@ -26,6 +28,14 @@ STATES: Final = {
     State.STORED: N_("stored at the hub"),
     State.PARTLY_STORED: N_("partly stored at the hub"),
     State.DEAD: N_("dead"),
+}
+OUTCOMES: Final = {
+    "stored": N_("stored"),
+    "partly_stored": N_("partly stored"),
+    "refused_final": N_("refused for ever"),
+    "refused_retry": N_("refused for now"),
+    "duplicate": N_("stored before"),
+    "fork": N_("another history"),
 }
 _COLUMNS: Final = (N_("message"), N_("flow"), N_("sequence"), N_("records"), N_("state"), N_("captured at"), N_("receipt at"))
 _WHEN = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
@@ -36,16 +46,17 @@ def message() -> None:
     """Group of message commands."""
 
 
-@message.command("find", help=N_("Find messages, newest first, by flow, business key, state and time."))
+@message.command("find", help=N_("Find messages, newest first, by flow, business key, state and time. Exit code 1 when there is none."))
 @option("--flow", default="", metavar=N_("FLOW"), help=N_("only of this flow"))
 @option("--key", default="", metavar=N_("KEY"), help=N_("the last message that carried the record with this business key"))
-@option("--state", type=click.Choice([state.value for state in State]), help=N_("only in this state"))
+@option("--state", type=click.Choice([state.value for state in State]), metavar="|".join(State), help=N_("only in this state"))
+@option("--code", default="", metavar=N_("CODE"), help=N_("only with this refusal code"))
 @option("--since", type=_WHEN, metavar=N_("TIME"), help=N_("captured at or after this time"))
 @option("--until", type=_WHEN, metavar=N_("TIME"), help=N_("captured before this time"))
-@option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help=N_("how many at most"))
+@option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar=N_("NUMBER"), help=N_("how many at most"))
 @pass_session
 def find(
-    session: Session, flow: str, key: str, state: str | None, since: datetime | None, until: datetime | None, limit: int
+    session: Session, flow: str, key: str, state: str | None, code: str, since: datetime | None, until: datetime | None, limit: int
 ) -> ExitCode:
     """Search the store."""
     settings = load_agent_settings([session.config]).value
@@ -54,11 +65,12 @@ def find(
         flow=flow,
         key=key,
         state=State(state) if state else None,
+        code=code,
         since=since.replace(tzinfo=zone) if since else None,
         until=until.replace(tzinfo=zone) if until else None,
         limit=limit,
     )
-    with open_reader(settings) as reader:
+    with reading(settings) as reader:
         found = reader.find(query)
     if session.output.json:
         session.output.data([row_as_json(row) for row in found], list)
@@ -67,9 +79,22 @@ def find(
     return ExitCode.OK if found else ExitCode.FAILED
 
 
-def row_as_json(row: MessageRow) -> dict[str, object]:
+def row_as_json(row: MessageRow) -> dict[str, Any]:
     """Return a message for machines."""
     return {**asdict(row), "digest": row.digest.hex()}
+
+
+def state_of(row: MessageRow) -> str:
+    """Return the state of a message, and how it was dealt with when it was dead."""
+    state = _(STATES[row.state])
+    return state if row.closed_as is None else f"{state} ({_(CLOSED[row.closed_as])})"
+
+
+CLOSED: Final = {
+    "retried": N_("sent again"),
+    "superseded": N_("superseded"),
+    "discarded": N_("given up"),
+}
 
 
 def _cells(row: MessageRow, zone: ZoneInfo) -> tuple[str, ...]:
@@ -78,75 +103,86 @@ def _cells(row: MessageRow, zone: ZoneInfo) -> tuple[str, ...]:
         row.flow,
         str(row.sequence or "–"),
         str(row.records),
-        _(STATES[row.state]),
+        state_of(row),
         clock_text(row.created_at, zone),
         clock_text(row.settled_at, zone),
     )
 
 
-def clock_text(moment: datetime | None, zone: ZoneInfo) -> str:
-    """Return a moment in the agent's zone with its offset, a dash for none."""
-    return moment.astimezone(zone).isoformat(sep=" ", timespec="milliseconds") if moment else "–"
-
-
 @message.command("trace", help=N_("Follow one message: every hop with its time, the receipt, refused records."))
-@argument("message_id")
+@argument("message_id", metavar=N_("MESSAGE"))
 @pass_session
 def trace(session: Session, message_id: str) -> None:
     """Show one message."""
     settings = load_agent_settings([session.config]).value
-    with open_reader(settings) as reader:
+    with reading(settings) as reader:
         found = reader.trace(message_id)
     if found is None:
-        raise NotFound(what=_(N_("message")), name=message_id)
+        raise NotFound(
+            N_("there is no message with the id {id}"), hint=N_("find it by flow, key or time: huitong message find"), id=message_id
+        )
+    show_trace(session, found, ZoneInfo(settings.agent.timezone))
+
+
+def show_trace(session: Session, found: Trace, zone: ZoneInfo) -> None:
+    """Show everything known of one message."""
     value = {
         "message": row_as_json(found.message),
         "receipts": [{**asdict(receipt), "body": receipt.body.decode("utf-8", "replace")} for receipt in found.receipts],
         "refused": [asdict(refused) for refused in found.refused],
         "supersedes": list(found.supersedes),
     }
-    session.output.data(value, lambda: _trace_lines(found, ZoneInfo(settings.agent.timezone)))
+    session.output.data(value, lambda: _trace_lines(found, zone))
 
 
 def _trace_lines(found: Trace, zone: ZoneInfo) -> Iterator[str]:
     row = found.message
-    yield f"{row.message_id}  {_(STATES[row.state])}"
+    yield f"{row.message_id}  {state_of(row)}"
+    size = _(N_("{size} bytes, {alg} {digest}")).format(size=row.size_bytes, alg=row.digest_alg, digest=row.digest.hex())
     facts = (
         (N_("flow"), row.flow),
         (N_("epoch, sequence"), f"{row.epoch}  {row.sequence}"),
         (N_("records"), str(row.records)),
-        (N_("body"), _(N_("{size} bytes, {alg} {digest}")).format(size=row.size_bytes, alg=row.digest_alg, digest=row.digest.hex())),
+        (N_("body"), size),
         (N_("signed with"), row.kid),
+        (N_("superseded by"), row.superseded_by),
     )
-    for name, value in facts:
-        yield f"  {_(name)}: {value}"
-    hops = [
-        (N_("captured, durable in the outbox (R0)"), row.created_at),
-        (N_("confirmed by the queue (R1)"), row.confirmed_at),
-        *((N_("received by the hub"), receipt.received_at) for receipt in found.receipts[-1:]),
-        *((N_("stored by the hub (R3)"), receipt.committed_at) for receipt in found.receipts[-1:] if receipt.stage == "R3"),
-        (N_("receipt verified and settled"), row.settled_at),
-        *([(N_("body dropped by age"), row.purged_at)] if row.purged_at else []),
-    ]
-    for name, at in hops:
-        yield f"  {clock_text(at, zone):<30} {_(name)}"
+    yield from (f"  {_(name)}: {value}" for name, value in facts if value)
+    yield from (f"  {clock_text(at, zone):<30} {_(name)}" for name, at in _hops(found))
     for receipt in found.receipts:
-        said = " ".join(part for part in (receipt.stage, receipt.outcome, receipt.code, receipt.text) if part)
         yield _(N_("  receipt of {hub}: {said}; audit chain {sequence}")).format(
-            hub=receipt.hub, said=said, sequence=receipt.audit_sequence
+            hub=receipt.hub, said=_said(receipt), sequence=receipt.audit_sequence
         )
     for one in found.refused:
-        refused = one.refused
-        yield _(N_("  refused record {record}: {field} {code} {message}")).format(
-            record=refused.record, field=refused.field, code=refused.code, message=refused.message
+        refused, closed = one.refused, f" ({_(CLOSED[one.closed_as])})" if one.closed_as else ""
+        yield _(N_("  refused record {record}: {field} {reason}{closed}")).format(
+            record=refused.record, field=refused.field, reason=refused.message or reason_text(refused.code), closed=closed
         )
-    for old in found.supersedes:
-        yield _(N_("  carries the records of {message}, from before a restore")).format(message=old)
+    yield from (_(N_("  carries the records of {message}, from before a restore")).format(message=old) for old in found.supersedes)
+
+
+def _hops(found: Trace) -> Iterator[tuple[str, datetime | None]]:
+    row, last = found.message, found.receipts[-1:]
+    yield N_("captured, durable in the outbox (R0)"), row.created_at
+    yield N_("confirmed by the queue (R1)"), row.confirmed_at
+    yield from ((N_("received by the hub"), receipt.received_at) for receipt in last)
+    yield from ((N_("stored by the hub (R3)"), receipt.committed_at) for receipt in last if receipt.stage == "R3")
+    if row.closed_as is None or last:
+        yield N_("receipt verified and settled"), row.settled_at
+    else:
+        yield N_("closed"), row.settled_at
+    if row.purged_at:
+        yield N_("body dropped by age"), row.purged_at
+
+
+def _said(receipt: ReceiptRow) -> str:
+    outcome = _(OUTCOMES.get(receipt.outcome, receipt.outcome))
+    return " ".join(part for part in (receipt.stage, outcome, receipt.code, receipt.text) if part)
 
 
 @message.command("resend", help=N_("Send messages again that have no receipt: same id, same octets, harmless to repeat."))
-@argument("message_ids", nargs=-1, required=True)
-@option("--why", required=True, metavar=N_("TEXT"), help=N_("reason, kept for the auditor"))
+@argument("message_ids", nargs=-1, required=True, metavar=N_("MESSAGE"))
+@WHY
 @pass_session
 def resend(session: Session, message_ids: tuple[str, ...], why: str) -> ExitCode:
     """Put confirmed messages back in line."""

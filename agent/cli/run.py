@@ -4,56 +4,111 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from agent.app.agent import Agent, composed
-from agent.app.once import Once
+import click
+
 from agent.cli.base import Session, command, option, pass_session
-from agent.cli.exit_codes import ExitCode
+from agent.cli.exit_codes import ExitCode, exit_code
 from agent.cli.validate import load_agent_settings
 from agent.i18n import N_, _
 from agent.testing.arming import arm_as_asked
 
+if TYPE_CHECKING:
+    from agent.app.agent import Agent
+    from agent.app.once import Once
 
-@command("run", help=N_("Run the agent until it is told to stop. Logs go to standard error, one JSON line each."))
+
+@command(
+    "run",
+    help=N_(
+        "Run the agent until it is told to stop.\nLogs go to standard error, one JSON line each. SIGTERM and Ctrl-C let what is "
+        "on its way come home, then end with 0."
+    ),
+)
 @pass_session
 def run(session: Session) -> None:
     """Run; SIGTERM and SIGINT drain what is on its way and end with 0."""
+    from agent.app.agent import composed, observe  # noqa: PLC0415 - the whole agent; help pages do without
+
     settings = load_agent_settings([session.config]).value
     arm_as_asked(os.environ)
-    with composed(settings, os.environ) as agent, _stopped_by_signals(agent):
+    observers = observe(sys.stderr.buffer, settings.agent.log_level)
+    with composed(settings, os.environ, observers) as agent, _stopped_by_signals(agent.supervisor.request_stop):
         agent.run()
 
 
 @command(
     "run-once",
-    help=N_("Capture what is there, send it, wait for the receipts, then end. Exit code 3 when something is still without one."),
+    help=N_(
+        "Capture what is there, send it, wait for the receipts, then end.\nExit code 3 when something is still without a "
+        "receipt or a flow could not be read; 69 when the message broker could not be reached at all."
+    ),
 )
-@option("--within", default=600.0, show_default=True, metavar=N_("SECONDS"), help=N_("how long to wait at most"))
+@option(
+    "--within",
+    type=click.FloatRange(min=0),
+    default=600.0,
+    show_default=True,
+    metavar=N_("SECONDS"),
+    help=N_("how long to wait for receipts, at most"),
+)
 @pass_session
 def run_once(session: Session, within: float) -> ExitCode:
     """Run until everything that is there has its receipt."""
+    from agent.app.agent import composed, observe  # noqa: PLC0415 - as above
+    from agent.app.once import Once  # noqa: PLC0415 - as above
+
     settings = load_agent_settings([session.config]).value
-    with composed(settings, os.environ, capturing=False) as agent, _stopped_by_signals(agent):
-        once = Once(agent, within)
-        once.run()
+    once = Once(within)
+    observers = observe(sys.stderr.buffer, "error", once)
+    with (
+        composed(settings, os.environ, observers, capturing=False) as agent,
+        _stopped_by_signals(lambda: _give_up(agent, once)),
+    ):
+        once.run(agent)
     for error in once.errors.values():
         session.output.error(error)
     session.output.data(
-        {"without_receipt": once.left, "failed": sorted(once.errors)},
-        lambda: [_(N_("{count} messages are still without a receipt")).format(count=once.left)],
+        {
+            "records": once.records,
+            "quarantined": once.quarantined,
+            "without_receipt": once.left,
+            "failed": sorted(once.errors),
+        },
+        lambda: _lines(once),
     )
+    return _code(once, connected=observers.witness.links()["publish"] is None, flows=len(agent.captures))
+
+
+def _lines(once: Once) -> Iterator[str]:
+    yield _(N_("captured {records} records, {quarantined} put aside")).format(records=once.records, quarantined=once.quarantined)
+    yield _(N_("{count} messages are still without a receipt")).format(count=once.left)
+
+
+def _code(once: Once, *, connected: bool, flows: int) -> ExitCode:
+    if once.left and not connected:
+        return ExitCode.UNAVAILABLE
+    if once.errors and len(once.errors) == flows:
+        return exit_code(next(iter(once.errors.values())))
     return ExitCode.PARTLY if once.left or once.errors else ExitCode.OK
 
 
-@contextmanager
-def _stopped_by_signals(agent: Agent) -> Iterator[None]:
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        agent.supervisor.request_stop()
+def _give_up(agent: Agent, once: Once) -> None:
+    once.stop()
+    agent.supervisor.request_stop()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+
+@contextmanager
+def _stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        stop()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

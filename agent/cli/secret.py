@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import click
 
-from agent.app.parts import secrets_of
+from agent.app.places import secret_names, secrets_of
 from agent.cli.base import Session, argument, group, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.validate import load_agent_settings
-from agent.errors import SecretMissing
+from agent.cli.words import clock_text
+from agent.errors import Denied, SecretMissing, SettingsError
 from agent.i18n import N_, _
 from agent.settings.agent_file import AgentFile
-from agent.settings.types import SecretName
+
+_COLUMNS: Final = (N_("name"), N_("folder"), N_("stored at"))
 
 
 @group("secret", N_("Store and list secrets; the configuration holds only their names."))
@@ -26,29 +29,37 @@ def _settings(session: Session) -> AgentFile:
     return load_agent_settings([session.config]).value
 
 
-@secret.command("set", help=N_("Store a secret. The value is asked for, or read from standard input."))
-@argument("name")
+@secret.command("set", help=N_("Store a secret. The value is asked for, or read from standard input; one line break at its end is dropped."))
+@argument("name", metavar=N_("NAME"))
 @pass_session
 def set_secret(session: Session, name: str) -> None:
     """Store one value."""
-    store = secrets_of(_settings(session), os.environ)
+    settings = _settings(session)
     if session.output.stdin.isatty():
         value = click.prompt(_(N_("Value (not shown)")), hide_input=True, confirmation_prompt=True, err=True)
     else:
-        value = session.output.stdin.read().removesuffix("\n")
-    store.put(name, value.encode())
+        value = session.output.stdin.read().removesuffix("\n").removesuffix("\r")
+    if not value:
+        raise SettingsError(N_("an empty secret is not stored"), hint=N_("type the value, or pipe it in: huitong secret set {name} < FILE"), name=name)
+    secrets_of(settings, os.environ).put(name, value.encode())
+    told = {"name": name, "used": name in secret_names(settings)}
+    session.output.data(told, lambda: [_(N_("{name} is stored")).format(name=name)])
+    if not told["used"]:
+        session.output.say(_(N_("Nothing in the configuration refers to it yet: secret:{name}")).format(name=name))
 
 
 @secret.command("list", help=N_("List the names of stored secrets and since when they are stored."))
 @pass_session
 def list_secrets(session: Session) -> None:
     """Show names and ages."""
-    files = secrets_of(_settings(session), os.environ).files()
-    rows = [(file.name, str(file.path.parent), file.modified_at.isoformat(sep=" ", timespec="seconds")) for file in files]
+    settings = _settings(session)
+    files = secrets_of(settings, os.environ).files()
     if session.output.json:
-        session.output.data([dict(zip(("name", "folder", "modified_at"), row, strict=True)) for row in rows], list)
-    else:
-        session.output.table((N_("name"), N_("folder"), N_("stored at")), rows)
+        rows = [{"name": f.name, "folder": str(f.path.parent), "modified_at": f.modified_at.isoformat()} for f in files]
+        session.output.data(rows, list)
+        return
+    zone = ZoneInfo(settings.agent.timezone)
+    session.output.table(_COLUMNS, [(f.name, str(f.path.parent), clock_text(f.modified_at, zone)) for f in files])
 
 
 @secret.command("check", help=N_("Check that every secret the configuration names has a value and is well guarded."))
@@ -58,11 +69,11 @@ def check(session: Session) -> ExitCode:
     settings = _settings(session)
     store = secrets_of(settings, os.environ)
     faults: dict[str, str] = {}
-    names = sorted(set(referenced(settings)))
+    names = secret_names(settings)
     for name in names:
         try:
             store.get(name)
-        except SecretMissing as error:
+        except (SecretMissing, Denied) as error:
             faults[name] = " → ".join(part for part in error.localised() if part)
     session.output.data(
         [{"name": name, "ok": name not in faults, "fault": faults.get(name, "")} for name in names],
@@ -72,18 +83,13 @@ def check(session: Session) -> ExitCode:
 
 
 @secret.command("remove", help=N_("Delete a stored secret."))
-@argument("name")
+@argument("name", metavar=N_("NAME"))
 @pass_session
-def remove(session: Session, name: str) -> None:
+def remove(session: Session, name: str) -> ExitCode:
     """Delete one secret."""
-    if session.output.confirm(_(N_("Delete the secret {name}?")).format(name=name)):
-        secrets_of(_settings(session), os.environ).remove(name)
-
-
-def referenced(settings: AgentFile) -> Iterator[str]:
-    """Yield the name of every secret that the settings refer to."""
-    for section in (settings.agent, settings.hub, *settings.connections.values()):
-        for field in type(section).model_fields:
-            value = getattr(section, field)
-            if isinstance(value, SecretName):
-                yield value.name
+    settings = _settings(session)
+    if not session.output.confirm(_(N_("Delete the secret {name}?")).format(name=name)):
+        return ExitCode.FAILED
+    secrets_of(settings, os.environ).remove(name)
+    session.output.data({"name": name, "removed": True}, lambda: [_(N_("{name} is deleted")).format(name=name)])
+    return ExitCode.OK

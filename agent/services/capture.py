@@ -290,7 +290,7 @@ class CaptureService(Service):
             case Disposition.PAUSE | Disposition.QUARANTINE:
                 if not isinstance(error, StoreFull):
                     self._wait_out(self._plan.slow)
-                self._show(BY_DISK if isinstance(error, StoreFull) else BY_SOURCE, str(error))
+                self._show(BY_DISK if isinstance(error, StoreFull) else BY_SOURCE, error)
             case Disposition.FATAL:
                 raise error
 
@@ -327,12 +327,12 @@ class CaptureService(Service):
         self._attempt = 0
         self._show("")
 
-    def _show(self, by: str, reason: str = "") -> None:
+    def _show(self, by: str, error: HuitongError | None = None) -> None:
         """Tell, once, that the flow is paused for now, or that it goes on."""
         if by == self._shown:
             return
         shown, self._shown = self._shown, by
-        self._events.emit(FlowPaused(self._plan.flow, by, reason) if by else FlowResumed(self._plan.flow, shown))
+        self._events.emit(FlowPaused(self._plan.flow, by, str(error), error) if by else FlowResumed(self._plan.flow, shown))
 
     # -- resting -----------------------------------------------------------------------------------------------------
 

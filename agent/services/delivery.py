@@ -265,7 +265,7 @@ class DeliveryService(Service):
         self._bytes -= flight.body_bytes
         if slow:
             delay = self._pause_all(now, backoff)
-            self._alarm(window, str(error))
+            self._alarm(window, str(error), error)
         else:
             delay = window.pause.begin(now, backoff, self._random)
         if delay is not None:
@@ -281,10 +281,10 @@ class DeliveryService(Service):
             self._gate_trial = False
             self._gate.end()
 
-    def _alarm(self, window: FlowWindow, why: str) -> None:
+    def _alarm(self, window: FlowWindow, why: str, error: Exception | None = None) -> None:
         if not window.alarmed:
             window.alarmed = True
-            self._events.emit(FlowPaused(window.flow, "hub", why))
+            self._events.emit(FlowPaused(window.flow, "hub", why, error))
 
     def _resume(self, window: FlowWindow) -> None:
         if window.alarmed and window.trusted:

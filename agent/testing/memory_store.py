@@ -30,6 +30,7 @@ from agent.model import (
     State,
     Trigger,
     Verdict,
+    names,
     trigger_of,
 )
 from agent.ports import Clock
@@ -386,8 +387,9 @@ class MemoryStore:
 
     def _judge(self, message: MessageRecord, receipt: Receipt) -> Verdict:
         about = message.about
-        said = (receipt.sender, receipt.flow, receipt.epoch, receipt.sequence, receipt.digest_alg, receipt.digest)
-        if said != (self.agent_id, about.flow, about.epoch, about.sequence, about.digest_alg, about.digest):
+        said = (receipt.sender, receipt.digest_alg, receipt.digest)
+        same = said == (self.agent_id, about.digest_alg, about.digest)
+        if not same or not names(receipt, about.flow, about.epoch, about.sequence):
             return Verdict.MISMATCH
         trigger = trigger_of(receipt)
         if trigger is None:

@@ -33,6 +33,9 @@ EpochId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z")]
 MAX_IDS: Final = 1000
 """Most message ids in one query."""
 
+MAX_FLOWS: Final = 1000
+"""Most flows in one hello, and most types it may name."""
+
 
 def number(value: int) -> Number:
     """Return a 64-bit number as it travels. Raises ValueError outside 0 … 2^63-1."""
@@ -57,8 +60,8 @@ class Hello(_Control, frozen=True, tag="hello"):
 
     instance: Text  # one run of one process
     version: Text
-    flows: dict[FlowId, NextSequence] = {}
-    types_pending: list[Text] = []  # dataschema of what waits to be sent
+    flows: Annotated[dict[FlowId, NextSequence], Meta(max_length=MAX_FLOWS)] = {}
+    types_pending: Annotated[list[Text], Meta(max_length=MAX_FLOWS)] = []  # dataschema of what waits to be sent
 
 
 class WireLimits(msgspec.Struct, frozen=True):
@@ -103,7 +106,7 @@ class HubHello(_Control, frozen=True, tag="hub-hello"):
     """The hub's answer to a hello."""
 
     limits: WireLimits
-    flows: dict[FlowId, HighWater] = {}
+    flows: Annotated[dict[FlowId, HighWater], Meta(max_length=MAX_FLOWS)] = {}
     keys: list[JwkPublic] = []
 
 

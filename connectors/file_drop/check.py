@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from agent.errors import HuitongError
+from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.formats.errors import BadFile
 from agent.i18n import N_
-from agent.model import Finding
+from agent.model import START, Batch, Finding, Unreadable
 from connectors.file_drop.content import Changed, Content, Layout, missing
 from connectors.file_drop.folder import Folder, natural_key, shown
 from connectors.file_drop.settings import FileDropFrom
@@ -27,6 +27,28 @@ def check_folder(settings: FileDropFrom, layout: Layout, folder: Folder, wanted:
         findings += _target(settings.folder, target, moves=settings.then != "keep")
     findings += _first_file(min(names, key=natural_key, default=None), folder, layout, wanted)
     return findings
+
+
+def sample_folder(settings: FileDropFrom, layout: Layout, folder: Folder, limit: int) -> Batch:
+    """Return the first rows of the first file, complete or not. Changes nothing. Raises SourceRefused, SourceUnavailable."""
+    name = min(folder.all_names(), key=natural_key, default=None)
+    descriptor = folder.open(name) if name is not None else None
+    if name is None or descriptor is None:
+        return Batch(entity=settings.pattern, columns=(), rows=(), position=START, tokens=())
+    content = Content.of(descriptor, layout)
+    try:
+        content.look_at_head()
+        content.start(None)
+        page = content.page(limit)
+        bad = [Unreadable(f"{shown(name)}:{row.mark.row}", row.raw, row.reason, row.text, row.details) for row in page.bad]
+        tokens = [f"{shown(name)}:{number}" for number in page.numbers]
+        return Batch(settings.pattern, content.columns, page.rows, START, tokens=tokens, unreadable=bad)
+    except BadFile as error:
+        raise SourceRefused(error.text, hint=error.hint, **error.details) from error
+    except Changed:
+        raise SourceUnavailable(N_("{file} is being written now"), file=shown(name)) from None
+    finally:
+        content.close()
 
 
 def _failed(subject: str, error: HuitongError) -> Finding:

@@ -86,6 +86,14 @@ class Content:
         self.must_be_unchanged()
         return wrong
 
+    def look_at_head(self) -> None:
+        """Find out the encoding from the first megabyte only; for people who want to see some rows. Raises BadFile."""
+        if self._layout.encoding is None:
+            self._stream.seek(0)
+            head = self._stream.read(_BLOCK_BYTES) or b""
+            whole = head[: head.rfind(b"\n") + 1] or head  # a character cut in the middle says nothing about the encoding
+            self.encoding = detect_encoding(io.BytesIO(whole)).encoding
+
     def start(self, at: Mark | None, encoding: Encoding | None = None) -> Header:
         """Stand before the row at `at`, or before the first one. Raises BadFile when there is no usable header."""
         options = self._layout.options(encoding or self.encoding)

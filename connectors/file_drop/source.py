@@ -130,6 +130,12 @@ class FileDropSource:
 
         return check_folder(self._settings, self._layout, self._folder, self._wanted)
 
+    def sample(self, limit: int) -> Batch:
+        """See ports.Sampled: opening makes folders, and a file is only read when it is complete."""
+        from connectors.file_drop.check import sample_folder  # noqa: PLC0415 - only people ask
+
+        return sample_folder(self._settings, self._layout, self._folder, limit)
+
     def close(self) -> None:
         """See ports.Source."""
         self._watch.stop()

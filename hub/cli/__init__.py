@@ -9,6 +9,7 @@ from hub.cli.base import Entry, LazyGroup
 
 COMMANDS: Final = (
     Entry("init", "hub.cli.init:init", N_("write a first hub.yaml, a signing key and an empty store")),
+    Entry("validate", "hub.cli.validate:validate", N_("check hub.yaml, secrets, keys and message types; change nothing")),
     Entry("run", "hub.cli.run:run", N_("run one process of the hub")),
     Entry("admit", "hub.cli.admit:admit", N_("admit a department: queues, user, rights and key")),
     Entry("suspend", "hub.cli.admit:suspend", N_("take nothing more from a department, or take it again")),

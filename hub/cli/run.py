@@ -58,6 +58,6 @@ class _Feeder:
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, ProgressMade) and event.service == "hub-roster" and not self._watchdog.stuck():
+        if isinstance(event, ProgressMade) and event.service == "hub-maintenance" and not self._watchdog.stuck():
             with self._lock:
                 self._notifier.alive()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from agent.events import Events
 from agent.failpoints import failpoint
@@ -12,7 +13,7 @@ from hub.events import GroupStored
 from hub.ingest.book import Book
 from hub.ingest.clerk import Clerk
 from hub.ingest.controls import HubFacts
-from hub.ingest.items import Item, Prepared
+from hub.ingest.items import Item, Prepared, Refusal
 from hub.ingest.limiter import RefusalLimiter
 from hub.ingest.session import Session, refusal_of
 from hub.store.store import Fences, HubStore
@@ -43,10 +44,7 @@ class Ingest:
         try:
             self._transact([item], fences, careful=True)
         except Unstorable as error:
-            if not isinstance(item, Prepared):
-                raise
-            why = str(error.details.get("why", ""))
-            self._transact([refusal_of(item, "malformed", why)], fences, careful=True)
+            self._transact([_last_resort(item, str(error.details.get("why", "")))], fences, careful=True)
 
     def _transact(self, items: Sequence[Item], fences: Fences, *, careful: bool = False) -> None:
         begun = self._clock.monotonic()
@@ -60,3 +58,11 @@ class Ingest:
         records = sum(len(batch.records.ids) for batch in book.changes.records)
         size = sum(len(item.arrival.body) for item in items)
         self._events.emit(GroupStored(len(items), records, size, self._clock.monotonic() - begun))
+
+
+def _last_resort(item: Item, why: str) -> Refusal:
+    """Return a refusal that every store can hold: the octets, and of the rest only what we have written ourselves."""
+    if isinstance(item, Prepared):
+        return refusal_of(item, "malformed", why)
+    arrival = replace(item.arrival, exchange="", user_id="", type="", encoding="", headers="{}")
+    return replace(item, arrival=arrival, text=item.code, claimed_sender="")

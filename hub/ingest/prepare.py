@@ -68,16 +68,16 @@ class Preparer:
             return _refusal(arrival, error, None)
 
     def _arrival(self, delivered: Delivered) -> Arrival:
-        headers = {name: str(value)[:_HEADER_CHARS] for name, value in delivered.headers.items()}
+        headers = {name: _shown(value)[:_HEADER_CHARS] for name, value in delivered.headers.items()}
         jws = delivered.headers.get(SIGNATURE_HEADER)
         return Arrival(
             tag=delivered.tag,
             department=_department(delivered),
-            exchange=delivered.exchange,
-            user_id=delivered.user_id or "",
+            exchange=_storable(delivered.exchange),
+            user_id=_storable(delivered.user_id or ""),
             message_id=_message_id(delivered),
-            type=(delivered.type or "")[:128],
-            encoding=delivered.encoding,
+            type=_storable(delivered.type or "")[:128],
+            encoding=_storable(delivered.encoding),
             body=delivered.body,
             digest=hashlib.sha256(delivered.body).digest(),
             jws=jws if isinstance(jws, str) else "",
@@ -156,9 +156,21 @@ def _message_id(delivered: Delivered) -> str:
     return text if len(text) <= 64 and text.isascii() and text.isprintable() and " " not in text else ""
 
 
+def _storable(text: str) -> str:
+    """Return a sender's text without what PostgreSQL takes in no text: a refusal has to be storable, whatever it is about."""
+    return text.replace("\0", "\ufffd")
+
+
+def _shown(value: object) -> str:
+    try:
+        return str(value)
+    except RecursionError:  # tables in tables, hundreds deep
+        return "…"
+
+
 def _refusal(arrival: Arrival, error: BadMessage, envelope: Envelope | None) -> Refusal:
     entry = CODES[error.reason]
-    text = f"{entry.text} ({error.details.get('why', '')})"
+    text = _storable(f"{entry.text} ({error.details.get('why', '')})")
     if envelope is None:
         return Refusal(arrival, entry.outcome, entry.code, text)
     # Only what the owner of the exchange says of its own flow may close a sequence of it.

@@ -198,6 +198,14 @@ member = Table(
     Column("until", UtcDateTime, nullable=False),
 )
 
+quarantine_share = Index(
+    "ix_quarantine_share",
+    quarantine.c.department,
+    quarantine.c.size_bytes,
+    postgresql_where=text("raw IS NOT NULL"),
+    sqlite_where=text("raw IS NOT NULL"),
+)
+
 lease = Table(
     "lease",
     metadata,

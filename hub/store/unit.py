@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Select, and_, insert, select, tuple_, update
+from sqlalchemy import Connection, Select, and_, func, insert, select, tuple_, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from agent.model import Outcome
@@ -18,6 +18,10 @@ from hub.sequence import Closed, read_ranges, write_ranges
 from hub.store import schema as t
 from hub.store.dialect import Dialect
 from hub.store.store import Fences, FlowName
+
+
+QUARANTINE_SHARE_BYTES: Final = 1 << 30
+"""Octets kept of one department's refused messages. Beyond it only the facts are kept: no sender can fill the disk."""
 
 
 class SqlUnit:
@@ -37,8 +41,9 @@ class SqlUnit:
 
     def lock_flows(self, names: Collection[FlowName]) -> dict[FlowName, FlowState]:
         """Lock flows in the order of their ids and read their epochs."""
-        if not names:
-            return {}
+        return {name: flow for some in _portions(names) for name, flow in self._lock_some(some).items()}
+
+    def _lock_some(self, names: Collection[FlowName]) -> dict[FlowName, FlowState]:
         found = select(t.flow).where(_one_of(t.flow.c.sender, t.flow.c.flow, names)).order_by(t.flow.c.id)
         flows = {row.id: FlowState(row.id, row.sender, row.flow) for row in self._locked(found)}
         for row in self._connection.execute(select(t.epoch).where(t.epoch.c.flow_id.in_(list(flows)))):
@@ -60,13 +65,12 @@ class SqlUnit:
 
     def seen(self, messages: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Seen]:
         """Look up message ids."""
-        if not messages:
-            return {}
         m = t.message.c
-        query = select(m.sender, m.message_id, m.digest, m.outcome, m.code).where(_one_of(m.sender, m.message_id, messages))
+        columns = select(m.sender, m.message_id, m.digest, m.outcome, m.code)
         return {
             (row.sender, row.message_id): Seen(row.message_id, row.digest, Outcome(row.outcome), row.code)
-            for row in self._connection.execute(query)
+            for some in _portions(messages)
+            for row in self._connection.execute(columns.where(_one_of(m.sender, m.message_id, some)))
         }
 
     def occupied(self, flow_id: int, epoch_ordinal: int, sequence: int) -> bool:
@@ -78,8 +82,10 @@ class SqlUnit:
     def stored_ids(self, flow_id: int, ids: Sequence[str]) -> frozenset[str]:
         """Look up record ids of a flow."""
         r = t.record.c
-        query = select(r.record_id).where(r.flow_id == flow_id, r.record_id.in_(ids))
-        return frozenset(self._connection.execute(query).scalars())
+        mine = select(r.record_id).where(r.flow_id == flow_id)
+        return frozenset(
+            one for some in _portions(ids) for one in self._connection.execute(mine.where(r.record_id.in_(some))).scalars()
+        )
 
     def write(self, flows: Iterable[FlowState], changes: Changes, at: datetime) -> None:
         """Write everything."""
@@ -159,7 +165,25 @@ class SqlUnit:
         if self._connection.execute(again).rowcount == 0:
             row = asdict(refused)
             at = row.pop("at")
+            if self._quarantine_used(refused.department) + refused.size_bytes > QUARANTINE_SHARE_BYTES:
+                row["raw"] = None
             self._connection.execute(insert(t.quarantine).values(**row, times=1, first_at=at, last_at=at))
+
+    def _quarantine_used(self, department: str) -> int:
+        q = t.quarantine.c
+        used = select(func.coalesce(func.sum(q.size_bytes), 0)).where(q.department == department, q.raw.is_not(None))
+        return int(self._connection.scalar(used) or 0)
+
+
+_T = TypeVar("_T")
+
+PORTION: Final = 5_000
+"""Values looked up by one statement: every database takes so many, whatever a sender asks about."""
+
+
+def _portions(values: Collection[_T]) -> Iterator[list[_T]]:
+    listed = list(values)
+    yield from (listed[start : start + PORTION] for start in range(0, len(listed), PORTION))
 
 
 def _one_of(first: ColumnElement[str], second: ColumnElement[str], pairs: Collection[tuple[str, str]]) -> ColumnElement[bool]:

@@ -142,6 +142,12 @@ def test_c10_death_when_a_message_comes_back(seed: int, stack: Stack, lives: int
     world.prove()
 
 
+def in_doubt(world: World) -> int:
+    """Return how many messages the hub has stored whose confirm has not come to the agent."""
+    waiting = {message_id for (message_id,) in world.agent_books.rows("SELECT message_id FROM message WHERE state = 'pending'")}
+    return len(waiting & {message_id for (message_id,) in world.hub_books.rows("SELECT message_id FROM message")})
+
+
 @every_form
 def test_c11_death_with_a_window_in_doubt(seed: int, stack: Stack, lives: int, make_world: MakeWorld) -> None:
     """Killed when the connection broke with a window of unconfirmed messages, each of them is stored once all the same."""
@@ -154,7 +160,7 @@ def test_c11_death_with_a_window_in_doubt(seed: int, stack: Stack, lives: int, m
             world.until(lambda: proxy.connections >= 2, "the agent connects")
             world.await_more(20)
             proxy.black_hole(Direction.DOWN)  # the broker takes messages, its confirms do not come through
-            world.await_more(5)
+            world.until(lambda: in_doubt(world) >= 5, "a window in doubt")
             proxy.cut()
             world.await_death("agent", "C11")
             proxy.heal()

@@ -103,7 +103,9 @@ def _gaps(line: Line, *, finished: bool) -> Iterator[tuple[str, str]]:
 def _messages(line: Line, *, finished: bool) -> Iterator[tuple[str, str]]:
     """Compare the outbox with the hub's messages and with what the broker keeps."""
     with closing(sqlite3.connect(f"file:{line.hub.path}?mode=ro", uri=True)) as db:
-        stored = dict(db.execute("SELECT message_id, digest FROM message WHERE outcome IN ('stored', 'partly_stored')").fetchall())
+        stored = dict(
+            db.execute("SELECT message_id, digest FROM message WHERE outcome IN ('stored', 'partly_stored')").fetchall()
+        )
         refused = {message_id for (message_id,) in db.execute("SELECT message_id FROM quarantine")}
     waiting = in_the_broker(line)
     for message_id, state, digest, octets, sequence in line.outbox():

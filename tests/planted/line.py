@@ -20,7 +20,7 @@ from agent.adapters.store.reader import StoreReader
 from agent.adapters.store.sqlite import SqliteStore
 from agent.events import Events
 from agent.mapping.spec import FieldSpec, MapSpec
-from agent.model import Quarantined
+from agent.model import ExchangeMessage, Quarantined
 from agent.ports import Parcel, Published, Sink, Source
 from agent.services.capture import CapturePlan, CaptureService, Quarantine
 from agent.services.delivery import DeliveryLimits, DeliveryService
@@ -107,7 +107,7 @@ class HubSide:
             clock=self._clock,
             random=lambda: 0.0,
         )
-        self.storer = Storer(self.handoff, self.still.ingest, lambda: {}, group_messages=32, committed=lambda: None)
+        self.storer = Storer(self.handoff, self.still.ingest, dict, group_messages=32, committed=lambda: None)
         self.publisher = Publisher(
             store=self.store,
             sink=self._broker.sink("hub"),
@@ -165,7 +165,7 @@ class Watched:
 
 
 class Line:
-    """Everything from the source to the hub and back. `expected` counts nothing; what should arrive is the ledger's business."""
+    """Everything from the source to the hub and back."""
 
     def __init__(
         self,
@@ -227,9 +227,7 @@ class Line:
 
     def open_store(self) -> None:
         """Open the outbox."""
-        self.store = SqliteStore.open(
-            self.store_path, agent_id=CODE, clock=self.clock, events=self.events, low_water_bytes=0
-        )
+        self.store = SqliteStore.open(self.store_path, agent_id=CODE, clock=self.clock, events=self.events, low_water_bytes=0)
         self.reader = StoreReader(self.store_path)
 
     def boot(self) -> None:
@@ -249,7 +247,7 @@ class Line:
             sink=Watched(self._own_sink or self.broker.sink(user_name(CODE)), self.notes),
             store=self.store,
             parcel=lambda message, tag: parcel_of(message, CODE, tag),
-            greet=lambda: self.greeting.hello(),
+            greet=self._greet,
             events=self.events,
             clock=self.clock,
             random=seed.random,
@@ -284,6 +282,9 @@ class Line:
         )
         self.delivery.prepare()
 
+    def _greet(self) -> Sequence[ExchangeMessage]:
+        return self.greeting.hello()
+
     def _writer(self, epoch: str) -> MessageWriter:
         return MessageWriter(
             sender=CODE,
@@ -299,7 +300,9 @@ class Line:
 
     def _write(self, control: Control, flow: str, epoch: str) -> Any:
         source = department_source(CODE, flow)
-        return ControlWriter(CODE, HUB, source, self.department.signer, self.clock, secrets.token_bytes).write(control, flow, epoch)
+        return ControlWriter(CODE, HUB, source, self.department.signer, self.clock, secrets.token_bytes).write(
+            control, flow, epoch
+        )
 
     def _open_items(self) -> Iterable[Quarantined]:
         return [item.input for item in self.reader.items(FLOW, limit=500)]

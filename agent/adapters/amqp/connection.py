@@ -19,6 +19,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from agent.adapters.amqp.address import BrokerAddress
+from agent.adapters.amqp.lenient import LenientConnection
 from agent.adapters.amqp.translate import channel_error, connect_error, lost_error
 from agent.errors import HuitongError, NotConnected
 from agent.i18n import N_
@@ -71,7 +72,7 @@ class Connection:
         loop = _Loop()
         loop.activate_poller()
         results: list[object] = []
-        SelectConnection.create_connection(self.address.parameters(), on_done=results.append, custom_ioloop=loop)
+        LenientConnection.create_connection(self.address.parameters(), on_done=results.append, custom_ioloop=loop)
         try:
             while not results:
                 loop.poll()

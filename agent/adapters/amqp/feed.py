@@ -14,6 +14,7 @@ from pika.spec import Basic, BasicProperties
 
 from agent.adapters.amqp.address import BrokerAddress
 from agent.adapters.amqp.connection import Connection, OpenChannel
+from agent.adapters.amqp.lenient import text
 from agent.errors import HuitongError, NotConnected
 from agent.i18n import N_
 from agent.ports import Delivered
@@ -159,20 +160,21 @@ class AmqpFeed:
 
 
 def _delivered(tag: int, queue: str, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> Delivered:
-    headers = properties.headers or {}
-    count = headers.get("x-delivery-count", 0)
+    headers = {text(name) or "": value for name, value in (properties.headers or {}).items()}
+    # The broker counts from the second delivery on; before, this header is whatever the sender wrote.
+    count = headers.get("x-delivery-count") if method.redelivered else 0
     return Delivered(
         tag=tag,
         queue=queue,
         exchange=method.exchange,
         routing_key=method.routing_key,
-        user_id=properties.user_id,
-        message_id=properties.message_id,
-        type=properties.type,
-        encoding=properties.content_encoding or "",
-        content_type=properties.content_type,
+        user_id=text(properties.user_id),
+        message_id=text(properties.message_id),
+        type=text(properties.type),
+        encoding=text(properties.content_encoding) or "",
+        content_type=text(properties.content_type),
         body=body,
         headers=headers,
         redelivered=bool(method.redelivered),
-        delivery_count=count if isinstance(count, int) else 0,
+        delivery_count=int(count) if isinstance(count, int) else 0,
     )

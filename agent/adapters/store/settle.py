@@ -13,7 +13,7 @@ from agent.adapters.store import statements as sql
 from agent.adapters.store.append import count
 from agent.adapters.store.rows import micros, moment, receipt_row
 from agent.failpoints import failpoint
-from agent.model import TRANSITIONS, Receipt, Settled, State, Verdict, trigger_of
+from agent.model import TRANSITIONS, Receipt, Settled, State, Verdict, names, trigger_of
 from agent.queries import Activity
 
 
@@ -52,8 +52,9 @@ def settle(connection: sqlite3.Connection, receipts: Sequence[Receipt], sender: 
 
 def judge(identity: tuple[str, str, int, str, str], state: State, receipt: Receipt, sender: str) -> tuple[Verdict, State]:
     """Decide what a receipt does to a message in `state`, and the state after it."""
-    said = (receipt.flow, receipt.epoch, receipt.sequence, receipt.digest_alg, receipt.digest.hex().upper())
-    if said != identity or receipt.sender != sender:
+    flow, epoch, sequence, *digest = identity
+    said = [receipt.digest_alg, receipt.digest.hex().upper()]
+    if said != digest or receipt.sender != sender or not names(receipt, flow, epoch, sequence):
         return Verdict.MISMATCH, state
     trigger = trigger_of(receipt)
     if trigger is None:

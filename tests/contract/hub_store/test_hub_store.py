@@ -296,6 +296,30 @@ def test_quarantine_counts_the_same_refusal(store: SqlStore) -> None:
     assert [tuple(row) for row in rows] == [("unknown_type", 3, b"\x00raw"), ("conflict", 1, b"\x00raw")]
 
 
+@pytest.mark.usefixtures("registry")
+def test_quarantine_keeps_a_share_of_octets(store: SqlStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond a department's share only the facts are kept; other departments have their own share."""
+    monkeypatch.setattr("hub.store.unit.QUARANTINE_SHARE_BYTES", 10)
+    one = Quarantine(
+        "bdc-01", "e", "u", "", "m1", Outcome.REFUSED_FINAL, "malformed", "", bytes(32), "", "{}", b"12345678", 8, AT
+    )
+    others = [
+        replace(one, message_id="m2"),
+        replace(one, message_id="m3", raw=b"12", size_bytes=2),
+        replace(one, department="tax-02"),
+    ]
+    with store.begin({}) as unit:
+        unit.write([], Changes(quarantined=[one, *others]), AT)
+    with store.transaction() as connection:
+        rows = connection.execute(text("SELECT department, message_id, raw FROM quarantine ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [
+        ("bdc-01", "m1", b"12345678"),
+        ("bdc-01", "m2", None),
+        ("bdc-01", "m3", b"12"),
+        ("tax-02", "m1", b"12345678"),
+    ]
+
+
 def test_audit_chain_is_written_with_its_head(store: SqlStore, registry: SqlRegistry) -> None:
     """Admission and ingest share one unbroken chain per department."""
     with store.begin({}) as unit:

@@ -242,6 +242,22 @@ def test_writing_commands_wait_for_no_running_hub(huitong: Huitong, filled: Samp
     assert huitong("suspend", filled.code, "--lift")[0] == 0
 
 
+def test_validate_needs_no_network(huitong: Huitong, made: str, folder: Path) -> None:
+    """A missing secret is a configuration error; with it everything a start needs is there."""
+    code, _out, err = huitong("validate")
+    assert code == 78
+    assert "hub_broker" in err
+    (folder / "secrets").mkdir(mode=0o700)
+    (folder / "secrets" / "hub_broker").write_text("x")
+    (folder / "secrets" / "hub_broker").chmod(0o600)
+    assert data(huitong, "validate")["kid"] == made
+    config = folder / "hub.yaml"
+    config.write_text(config.read_text().replace("type: sqlite", "type: sqlit"))
+    code, _out, err = huitong("validate")
+    assert code == 78
+    assert "sqlite" in err
+
+
 def test_types_are_listed(huitong: Huitong, made: str) -> None:
     """The shipped types and their schemas."""
     assert {row["name"] for row in data(huitong, "types", "list")} >= {"population.person@1", "realestate.ownership@2"}

@@ -207,6 +207,8 @@ def _post_and_audit() -> None:
         sa.UniqueConstraint("department", "message_id", "digest", "code"),
     )
     op.create_index("ix_quarantine_last_at", "quarantine", ["last_at"])
+    kept = sa.text("raw IS NOT NULL")
+    op.create_index("ix_quarantine_share", "quarantine", ["department", "size_bytes"], postgresql_where=kept, sqlite_where=kept)
 
 
 def _work() -> None:
@@ -222,4 +224,4 @@ def _work() -> None:
 
 def downgrade() -> None:
     """Never: a rollback swaps programs, not the store."""
-    raise NotImplementedError
+    raise RuntimeError("a rollback swaps programs, not the store")
