@@ -37,7 +37,7 @@ def language() -> str:
     return _language.get()
 
 
-def N_(message: str) -> str:  # noqa: N802 - gettext's own name for "mark, do not translate"
+def N_(message: str) -> str:
     """Mark `message` for the catalogue."""
     return message
 

@@ -5,7 +5,8 @@
 Messages of 15 fields are signed and compressed beforehand. Measured is the whole of ingest: verify, decompress, strict JSON,
 COPY rows, judge, one transaction for up to 16 messages with bodies, receipts signed and stored, audit chain, commit, ack.
 Without --broker the messages come from a feed in memory and receipts stay in the store; with it they wait in a quorum queue of
-a private RabbitMQ and every receipt is published and confirmed. The clock stops at the last ack.
+a private RabbitMQ and every receipt is published and confirmed. The clock stops at the last ack, with a broker at the last
+confirmed receipt.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ from agent.testing.nodes.rabbitmq import RabbitmqNode
 from agent.wire.compression import decompress
 from agent.wire.envelope import Limits, encode_record, open_body
 from hub.events import GroupStored, ReceiptsPublished
+from hub.ingest.flusher import Flusher
 from hub.ingest.handoff import Handoff
 from hub.ingest.intake import Intake, QueueFeed
 from hub.ingest.storer import Storer
@@ -80,13 +82,14 @@ SERVER = {"shared_buffers": "'256MB'", "max_wal_size": "'4GB'", "wal_compression
 
 
 class StillFeed:
-    """A feed in memory; remembers how much was acked."""
+    """A feed in memory that knows when everything was acked."""
 
     def __init__(self, messages: Sequence[Delivered]) -> None:
         self._messages = deque(messages)
+        self._left = len(messages)
+        self.empty = threading.Event()  # everything was acked
         self._woken = threading.Event()
         self._prefetch = 128
-        self.acked = 0
         self.out = 0
 
     def open(self) -> None:
@@ -112,8 +115,10 @@ class StillFeed:
 
     def ack(self, tags: Sequence[int]) -> None:
         """Count."""
-        self.acked += len(tags)
         self.out -= len(tags)
+        self._left -= len(tags)
+        if self._left == 0:
+            self.empty.set()
 
     def wake(self) -> None:
         """End the wait."""
@@ -129,23 +134,22 @@ class Duty:
         """Nothing changes."""
 
 
-class Finish:
-    """Listens until everything is committed and, with a broker, every receipt published."""
+class Progress:
+    """Listens: sizes of groups, and when every receipt was published."""
 
-    def __init__(self, messages: int, *, receipts: bool) -> None:
-        self._left = {"stored": messages, "published": messages if receipts else 0}
-        self.event = threading.Event()
+    def __init__(self, messages: int) -> None:
+        self._left = messages
+        self.published = threading.Event()
         self.groups: list[int] = []
 
     def __call__(self, event: Event) -> None:
         """Count an event."""
         if isinstance(event, GroupStored):
             self.groups.append(event.messages)
-            self._left["stored"] -= event.messages
         elif isinstance(event, ReceiptsPublished):
-            self._left["published"] -= event.posts
-        if all(left <= 0 for left in self._left.values()):
-            self.event.set()
+            self._left -= event.posts
+            if self._left <= 0:
+                self.published.set()
 
 
 def make_messages(department: SampleDepartment, messages: int, records: int, first: int) -> list[ExchangeMessage]:
@@ -164,7 +168,7 @@ def make_messages(department: SampleDepartment, messages: int, records: int, fir
     return made
 
 
-def workers(hub: StillHub, feed: QueueFeed, finish: Finish, sink: AmqpSink | None) -> list[object]:
+def workers(hub: StillHub, feed: QueueFeed, finish: Progress, sink: AmqpSink | None) -> list[object]:
     clock, events = SystemClock(), Events(finish)
     hub.ingest._events = events  # noqa: SLF001 - the clock of the benchmark
     handoff = Handoff(32, 128 << 20)
@@ -183,8 +187,9 @@ def workers(hub: StillHub, feed: QueueFeed, finish: Finish, sink: AmqpSink | Non
         if publisher is not None:
             publisher.wake()
 
-    storer = Storer(handoff, hub.ingest, dict, group_messages=16, committed=committed)
-    return [*([publisher] if publisher else []), storer, intake]
+    flusher = Flusher(handoff, hub.store.flush, committed=committed)
+    storer = Storer(handoff, hub.ingest, dict, group_messages=16, committed=committed, flusher=flusher)
+    return [*([publisher] if publisher else []), flusher, storer, intake]
 
 
 def postgres_cpu(location: Postgres) -> float:
@@ -217,12 +222,13 @@ def calibrate() -> float:
 
 def ingest(hub: StillHub, feed: QueueFeed, total: int, sink: AmqpSink | None) -> tuple[float, float, list[int]]:
     """Return (seconds, CPU seconds of this process, group sizes)."""
-    finish = Finish(total, receipts=sink is not None)
+    finish = Progress(total)
+    done = feed.empty if isinstance(feed, StillFeed) else finish.published
     runner = Runner(workers(hub, feed, finish, sink), Events(), SystemClock())  # type: ignore[arg-type]
     cpu, begun = time.process_time(), time.perf_counter()
     thread = threading.Thread(target=runner.run)
     thread.start()
-    if not finish.event.wait(600):
+    if not done.wait(600):
         raise SystemExit("not done within 600 s")
     took, cpu = time.perf_counter() - begun, time.process_time() - cpu
     runner.request_stop()

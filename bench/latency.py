@@ -19,8 +19,8 @@ RATE = 200
 FIRST = 1000
 
 _INSERT = """
-INSERT INTO wide SELECT id_number, name, sex, ethnicity, born, marital, education, phone, address, region, income, note, registered,
-  %(seq)s, clock_timestamp() FROM wide WHERE seq = 1
+INSERT INTO wide SELECT id_number, name, sex, ethnicity, born, marital, education, phone, address, region, income, note,
+  registered, %(seq)s, clock_timestamp() FROM wide WHERE seq = 1
 """
 _COMMITTED = """
 SELECT r.key::text, extract(epoch FROM m.committed_at) FROM record r JOIN message m

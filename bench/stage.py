@@ -100,9 +100,12 @@ CREATE TABLE wide (id_number text, name text, sex text, ethnicity text, born tex
 """
 _FILL = """
 INSERT INTO wide
-SELECT body || substr('10X98765432', (select sum(substr(body, i::int, 1)::int * w)::int %% 11 from unnest(array[7,9,10,5,8,4,2,1,6,3,7,9,10,5,8,4,2])
-  with ordinality t(w, i))::int + 1, 1), '张' || chr(19968 + n %% 20000), (1 + n %% 2)::text, '01', born, '20', '21', '138' || lpad((n %% 100000000)::text, 8, '0'),
-  '成都市人民南路' || n %% 999 || '号', '510104', (n %% 1000000) / 100.0, CASE WHEN n %% 3 = 0 THEN NULL ELSE '备注 ' || n %% 7 END,
+SELECT body || substr('10X98765432', (
+    SELECT sum(substr(body, i::int, 1)::int * w)::int %% 11
+    FROM unnest(array[7,9,10,5,8,4,2,1,6,3,7,9,10,5,8,4,2]) WITH ORDINALITY t(w, i))::int + 1, 1),
+  '张' || chr(19968 + n %% 20000), (1 + n %% 2)::text, '01', born, '20', '21', '138' || lpad((n %% 100000000)::text, 8, '0'),
+  '成都市人民南路' || n %% 999 || '号', '510104', (n %% 1000000) / 100.0,
+  CASE WHEN n %% 3 = 0 THEN NULL ELSE '备注 ' || n %% 7 END,
   date '2000-01-01' + n %% 9000, n, timestamptz '2026-01-01 00:00:00+08' + n * interval '1 millisecond'
 FROM (SELECT n, to_char(date '1950-01-01' + n %% 25000, 'YYYYMMDD') AS born,
   '510104' || to_char(date '1950-01-01' + n %% 25000, 'YYYYMMDD') || lpad((n / 25000 %% 1000)::text, 3, '0') AS body

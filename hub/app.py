@@ -25,6 +25,7 @@ from hub.admission import check_delivery_limit
 from hub.health import HealthServer, HubHealth
 from hub.ingest.clerk import Clerk
 from hub.ingest.controls import HubFacts
+from hub.ingest.flusher import Flusher
 from hub.ingest.handoff import Handoff
 from hub.ingest.ingest import Ingest
 from hub.ingest.intake import Intake, QueueFeed
@@ -161,14 +162,16 @@ class HubProcess:
             publisher.wake()
 
         roster.changed = committed
+        flusher = Flusher(handoff, self.store.flush, committed=committed)
         storer = Storer(
             handoff,
             self._ingest(clock),
             lambda: roster.fences,
             group_messages=self.settings.ingest.group,
             committed=committed,
+            flusher=flusher,
         )
-        workers: list[Worker] = [roster, self._maintenance(clock), publisher, storer, intake]
+        workers: list[Worker] = [roster, self._maintenance(clock), publisher, flusher, storer, intake]
         if self.settings.hub.listen is not None:
             workers.insert(0, HealthServer(self.settings.hub.listen, self.health, self.metrics.render))
         return Runner(workers, self.events, clock)

@@ -100,6 +100,7 @@ class Publisher:
         if not due:
             self._sink.poll(0.5)
             return
+        self._store.flush()  # what a receipt says must be on the disk before anybody reads it
         failpoint("C14")
         taken = self._publish(due)
         if taken:

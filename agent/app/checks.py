@@ -18,17 +18,17 @@ from agent.app.flows import plan_flows
 from agent.app.parts import broker_of, keys_of, trust_of
 from agent.app.places import open_reader, secret_names, secrets_of, store_path
 from agent.app.preview import closed_source
-from agent.errors import HuitongError, NotFound, SecretMissing
+from agent.errors import HuitongError, NotConnected, NotFound, SecretMissing
 from agent.events import Events
 from agent.i18n import N_
 from agent.model import Finding, State
 from agent.queries import MessageQuery
 from agent.settings.agent_file import AgentFile
-from agent.settings.types import format_size
 from agent.wire.signature import KeyState
 
 CLOCKS_APART: Final = timedelta(minutes=1)
 CERTIFICATE_DAYS: Final = 60
+_UNITS: Final = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1))
 
 
 def check_connections(settings: AgentFile, environment: Mapping[str, str]) -> Sequence[Finding]:
@@ -104,6 +104,9 @@ def _check_broker(settings: AgentFile, environment: Mapping[str, str]) -> Iterat
         yield Finding("broker", ok=True, text=N_("the message broker takes our login"))
     except SecretMissing:
         return  # said once, under secrets
+    except NotConnected as error:
+        hint = N_("check that it runs, and that name, port, certificate and firewall are right; captured data waits meanwhile")
+        yield Finding("broker", ok=False, text=error.text, hint=hint, details=error.details)
     except HuitongError as error:
         yield _failed("broker", error)
 
@@ -146,7 +149,7 @@ def _check_disk(settings: AgentFile) -> Iterator[Finding]:
     folder = next(path for path in (settings.agent.state_dir, *settings.agent.state_dir.parents) if path.exists())
     found = os.statvfs(folder)
     free, mark = found.f_bavail * found.f_frsize, settings.agent.disk_low_water
-    details = {"free": _size(free), "mark": format_size(mark), "path": folder}
+    details = {"free": _size(free), "mark": _size(mark), "path": folder}
     if free < mark:
         text = N_("{free} free on {path}: below {mark} capture pauses")
         yield Finding("disk", ok=False, text=text, hint=N_("free some space; capture resumes by itself"), details=details)
@@ -156,7 +159,9 @@ def _check_disk(settings: AgentFile) -> Iterator[Finding]:
 
 
 def _size(octets: int) -> str:
-    return format_size(octets >> 20 << 20) if octets >> 20 else format_size(octets)
+    """Return a size that people read, with one digit behind the point."""
+    unit, size = next((unit, size) for unit, size in _UNITS if octets >= size or size == 1)
+    return f"{octets / size:.1f} {unit}" if size > 1 else f"{octets} {unit}"
 
 
 def _check_clock(settings: AgentFile) -> Iterator[Finding]:

@@ -195,6 +195,7 @@ class Composer:
         """Return the way out of a fork."""
         return Restore(
             store=self.store,
+            diary=self.reader,
             write=self.write_control,
             writer_for=self.writer,
             random_bytes=os.urandom,

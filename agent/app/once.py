@@ -23,7 +23,7 @@ class Once:
         self._clock = SystemClock()
         self._deadline = self._clock.monotonic() + within_secs
         self._news = threading.Event()
-        self._ended = threading.Event()
+        self._over = False
         self.errors: dict[str, HuitongError] = {}
         self.records = 0
         self.quarantined = 0
@@ -41,21 +41,20 @@ class Once:
         try:
             agent.run(started=worker.start)
         finally:
-            self._ended.set()
+            self.stop()
         if self._failure is not None:
             raise self._failure
         self.left = _unsettled(agent)
 
     def stop(self) -> None:
-        """Wait no longer."""
-        self._ended.set()
-        self._news.set()
+        """Wait no longer. Takes no lock: callable from a signal handler."""
+        self._over = True
 
     def _work(self, agent: Agent) -> None:
         try:
             for flow, capture in agent.captures.items():
                 self._drain(flow, capture)
-            while _unsettled(agent) and self._clock.monotonic() < self._deadline and not self._ended.is_set():
+            while _unsettled(agent) and self._clock.monotonic() < self._deadline and not self._over:
                 self._news.wait(LOOK_SECS)
                 self._news.clear()
         except BaseException as error:  # noqa: BLE001 - raised again by `run`
@@ -64,7 +63,7 @@ class Once:
             agent.supervisor.request_stop()
 
     def _drain(self, flow: str, capture: CaptureService) -> None:
-        if self._ended.is_set():
+        if self._over:
             return
         try:
             captured = capture.drain()

@@ -219,14 +219,17 @@ def _of_flows(
 
 
 def _of_cause(cause: Cause, reader: StoreReader) -> Todo:
-    """Return a group of dead letters, explained by its oldest one where input has an explanation of its own."""
     why = ": ".join(part for part in (cause.field, cause.code) if part)
+    return Todo("dead", cause.flow, why=why, count=cause.count, fault=fault_of(cause, reader))
+
+
+def fault_of(cause: Cause, reader: StoreReader) -> Fault:
+    """Return what a group of dead letters has in common; for input in the words of the first of them."""
     first = reader.items(cause.flow, cause.code, limit=1) if cause.kind is CauseKind.INPUT else ()
-    fault = None
-    if first:
-        details = {name: str(value) for name, value in first[0].input.details.items()}
-        fault = Fault(first[0].input.text, code=cause.code, details=details)
-    return Todo("dead", cause.flow, why=why, count=cause.count, fault=fault or Fault("", code=cause.code))
+    if not first:
+        return Fault("", code=cause.code)
+    details = {name: str(value) for name, value in first[0].input.details.items()}
+    return Fault(first[0].input.text, code=cause.code, details=details)
 
 
 def _of_certificates(certificates: Sequence[tuple[str, datetime]], now: datetime) -> Iterator[Todo]:

@@ -57,4 +57,7 @@ def _look(source: Source, flow: str, count: int) -> Batch:
     if isinstance(source, Sampled):
         return source.sample(count)
     source.open(FlowState(flow, "", "", START, Counters(), {}))
-    return source.read(START, count)
+    batch = source.read(START, count)
+    while not batch.rows and not batch.unreadable and batch.more:  # rows without a key, for example, are a page of their own
+        batch = source.read(batch.position, count)
+    return batch

@@ -13,12 +13,13 @@ import msgspec
 
 from agent.app.access import ask, reading
 from agent.app.offline import handlers
+from agent.app.overview import fault_of
 from agent.cli.base import Session, argument, group, option, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.flow import WHY
 from agent.cli.message import CLOSED, show_trace
 from agent.cli.validate import load_agent_settings
-from agent.cli.words import clock_text, hint_of, reason_hint, reason_text, say, text_of
+from agent.cli.words import clock_text, explain, hint_of, reason_hint, reason_text, say, text_of
 from agent.errors import NotFound
 from agent.i18n import N_, _
 from agent.model import State
@@ -52,7 +53,15 @@ def dead() -> None:
 
 @dead.command("list", help=N_("List what is open: by cause, and with --flow one by one."))
 @option("--flow", default="", metavar=N_("FLOW"), help=N_("list the items of this flow"))
-@option("-n", "--limit", type=click.IntRange(1, _ALL), default=50, show_default=True, metavar=N_("NUMBER"), help=N_("how many at most"))
+@option(
+    "-n",
+    "--limit",
+    type=click.IntRange(1, _ALL),
+    default=50,
+    show_default=True,
+    metavar=N_("NUMBER"),
+    help=N_("how many at most"),
+)
 @pass_session
 def list_dead(session: Session, flow: str, limit: int) -> None:
     """Show causes or items."""
@@ -67,22 +76,21 @@ def list_dead(session: Session, flow: str, limit: int) -> None:
             ]
             _show_rows(session, letters, _ITEMS, cells)
         else:
-            causes = reader.causes()
-            _show_rows(session, [asdict(cause) for cause in causes], _CAUSES, [_cause_cells(cause, zone) for cause in causes])
+            causes = [(cause, explain(fault_of(cause, reader))) for cause in reader.causes()]
+            lines: Sequence[Sequence[str]] = [_cause_cells(cause, text, zone) for cause, text in causes]
+            _show_rows(session, [{**asdict(cause), "text": text} for cause, text in causes], _CAUSES, lines)
 
 
-def _show_rows(
-    session: Session, rows: list[dict[str, Any]], columns: tuple[str, ...], cells: Sequence[Sequence[str]]
-) -> None:
+def _show_rows(session: Session, rows: list[dict[str, Any]], columns: tuple[str, ...], cells: Sequence[Sequence[str]]) -> None:
     if session.output.json:
         session.output.data(rows, list)
     else:
         session.output.table(columns, cells, right=(4,) if columns is _CAUSES else ())
 
 
-def _cause_cells(cause: Cause, zone: ZoneInfo) -> tuple[str, ...]:
+def _cause_cells(cause: Cause, text: str, zone: ZoneInfo) -> tuple[str, ...]:
     times = (clock_text(cause.first, zone), clock_text(cause.last, zone))
-    return (_(_KINDS[cause.kind]), cause.flow, cause.field, reason_text(cause.code), str(cause.count), *times)
+    return (_(_KINDS[cause.kind]), cause.flow, cause.field, text, str(cause.count), *times)
 
 
 def _letters(reader: StoreReader, flow: str, limit: int) -> Iterator[dict[str, Any]]:
@@ -166,9 +174,9 @@ def _facts(*facts: tuple[str, str]) -> Iterator[str]:
 @dead.command(
     "retry",
     help=N_(
-        "Try items again, after the map, a code table or the hub was corrected.\nInput is read and translated again. What the hub "
-        "refused is sent again in a new message with the same record ids, unless a later version of its key was captured; then "
-        "the item is only closed."
+        "Try items again, after the map, a code table or the hub was corrected.\nInput is read and translated again. What the "
+        "hub refused is sent again in a new message with the same record ids, unless a later version of its key was captured; "
+        "then the item is only closed."
     ),
 )
 @argument("subjects", nargs=-1, metavar=N_("ID"))
@@ -183,8 +191,8 @@ def retry(session: Session, subjects: tuple[str, ...], flow: str, why: str) -> E
 @dead.command(
     "discard",
     help=N_(
-        "Give items up for ever.\nThe sequence of a message that the hub does not have yet is voided there; nothing of it is ever "
-        "sent. Asks first."
+        "Give items up for ever.\nThe sequence of a message that the hub does not have yet is voided there; nothing of it is "
+        "ever sent. Asks first."
     ),
 )
 @argument("subjects", nargs=-1, metavar=N_("ID"))

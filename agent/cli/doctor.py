@@ -2,40 +2,70 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from agent.app.live import check_connections
 from agent.cli.base import Session, command, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.validate import load_agent_settings
+from agent.cli.words import hint_of, text_of
 from agent.i18n import N_, _
 from agent.model import Finding
 
+_SUBJECTS: Final = {
+    "store": N_("store"),
+    "disk": N_("disk"),
+    "clock": N_("clock"),
+    "certificates": N_("certificates"),
+    "secrets": N_("secrets"),
+    "keys": N_("own keys"),
+    "trust": N_("keys of the hub"),
+    "broker": N_("message broker"),
+}
 
-@command("doctor", help=N_("Check keys, broker, store and every source as its flow would read it. Changes nothing."))
+
+@command(
+    "doctor",
+    help=N_(
+        "Check store, disk, clock, keys, secrets, broker and every source as its flow would read it.\nChanges nothing. Each "
+        "finding comes with its fix; exit code 1 when one of them is in the way."
+    ),
+)
 @pass_session
 def doctor(session: Session) -> ExitCode:
     """Run all checks."""
+    from agent.app.checks import check_all  # noqa: PLC0415 - drivers and the broker client; help pages do without
+
     settings = load_agent_settings([session.config]).value
-    findings = check_connections(settings)
-    session.output.data(
-        [{"subject": f.subject, "ok": f.ok, "warning": f.warning, "text": said(f, f.text), "hint": said(f, f.hint)} for f in findings],
-        lambda: _lines(session, findings),
-    )
+    findings = check_all(settings, os.environ)
+    session.output.data([_as_json(one) for one in findings], lambda: _lines(session, findings))
     return ExitCode.FAILED if any(not one.ok and not one.warning for one in findings) else ExitCode.OK
 
 
-def said(finding: Finding, text: str) -> str:
-    """Return one text of a finding in the language of the context."""
-    return _(text).format_map(dict(finding.details)) if text and finding.details else _(text)
+def _as_json(finding: Finding) -> dict[str, Any]:
+    return {
+        "subject": finding.subject,
+        "of": str(finding.details.get("of", "")),
+        "ok": finding.ok,
+        "warning": finding.warning and not finding.ok,
+        "text": text_of(finding),
+        "hint": "" if finding.ok else hint_of(finding),
+    }
 
 
 def _lines(session: Session, findings: Sequence[Finding]) -> Iterator[str]:
     for one in findings:
         mark, color = ("√", "green") if one.ok else ("!", "yellow") if one.warning else ("×", "red")
-        yield f"{session.output.paint(mark, color)} {one.subject}: {said(one, one.text)}"
+        yield f"{session.output.paint(mark, color)} {_subject(one)}: {text_of(one)}"
         if one.hint and not one.ok:
-            yield f"    → {said(one, one.hint)}"
+            yield f"    → {hint_of(one)}"
     bad = sum(not one.ok and not one.warning for one in findings)
     doubtful = sum(not one.ok and one.warning for one in findings)
     yield _(N_("{count} checks, {bad} failed, {doubtful} warnings")).format(count=len(findings), bad=bad, doubtful=doubtful)
+
+
+def _subject(finding: Finding) -> str:
+    subject = _(_SUBJECTS[finding.subject]) if finding.subject in _SUBJECTS else finding.subject
+    of = finding.details.get("of")
+    return f"{subject} · {_(str(of))}" if of else subject

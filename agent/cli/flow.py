@@ -71,7 +71,9 @@ def _flows(settings: AgentFile) -> list[dict[str, Any]]:
     return rows
 
 
-@flow.command("pause", help=N_("Stop capturing and sending a flow until it is resumed. Nothing is lost: the source is the buffer."))
+@flow.command(
+    "pause", help=N_("Stop capturing and sending a flow until it is resumed. Nothing is lost: the source is the buffer.")
+)
 @argument("name", metavar=N_("FLOW"))
 @WHY
 @pass_session

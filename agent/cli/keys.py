@@ -44,7 +44,12 @@ def _trust(settings: AgentFile) -> Trust:
 
 @keys.command("new", help=N_("Make a signing key. The first one is used at once, a later one after `huitong keys use`."))
 @option(
-    "--alg", type=click.Choice(ALGORITHMS), default="EdDSA", show_default=True, metavar="EdDSA|ES256", help=N_("signature algorithm")
+    "--alg",
+    type=click.Choice(ALGORITHMS),
+    default="EdDSA",
+    show_default=True,
+    metavar="EdDSA|ES256",
+    help=N_("signature algorithm"),
 )
 @pass_session
 def new(session: Session, alg: str) -> None:
@@ -53,7 +58,9 @@ def new(session: Session, alg: str) -> None:
     session.output.data({"kid": made.kid, "alg": made.alg, "current": made.current}, lambda: [made.kid])
     session.output.say(_(N_("Next: huitong keys export -o FILE, send the file to the hub, and read them this key by telephone.")))
     if not made.current:
-        session.output.say(_(N_("When the hub has registered it: huitong keys use {kid}, then restart the agent.")).format(kid=made.kid))
+        session.output.say(
+            _(N_("When the hub has registered it: huitong keys use {kid}, then restart the agent.")).format(kid=made.kid)
+        )
 
 
 @keys.command("list", help=N_("List the keys of this agent and the trusted keys of the hub."))

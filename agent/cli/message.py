@@ -46,17 +46,34 @@ def message() -> None:
     """Group of message commands."""
 
 
-@message.command("find", help=N_("Find messages, newest first, by flow, business key, state and time. Exit code 1 when there is none."))
+@message.command(
+    "find", help=N_("Find messages, newest first, by flow, business key, state and time. Exit code 1 when there is none.")
+)
 @option("--flow", default="", metavar=N_("FLOW"), help=N_("only of this flow"))
 @option("--key", default="", metavar=N_("KEY"), help=N_("the last message that carried the record with this business key"))
 @option("--state", type=click.Choice([state.value for state in State]), metavar="|".join(State), help=N_("only in this state"))
 @option("--code", default="", metavar=N_("CODE"), help=N_("only with this refusal code"))
 @option("--since", type=_WHEN, metavar=N_("TIME"), help=N_("captured at or after this time"))
 @option("--until", type=_WHEN, metavar=N_("TIME"), help=N_("captured before this time"))
-@option("-n", "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, metavar=N_("NUMBER"), help=N_("how many at most"))
+@option(
+    "-n",
+    "--limit",
+    type=click.IntRange(1, 1000),
+    default=20,
+    show_default=True,
+    metavar=N_("NUMBER"),
+    help=N_("how many at most"),
+)
 @pass_session
 def find(
-    session: Session, flow: str, key: str, state: str | None, code: str, since: datetime | None, until: datetime | None, limit: int
+    session: Session,
+    flow: str,
+    key: str,
+    state: str | None,
+    code: str,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
 ) -> ExitCode:
     """Search the store."""
     settings = load_agent_settings([session.config]).value
@@ -119,7 +136,9 @@ def trace(session: Session, message_id: str) -> None:
         found = reader.trace(message_id)
     if found is None:
         raise NotFound(
-            N_("there is no message with the id {id}"), hint=N_("find it by flow, key or time: huitong message find"), id=message_id
+            N_("there is no message with the id {id}"),
+            hint=N_("find it by flow, key or time: huitong message find"),
+            id=message_id,
         )
     show_trace(session, found, ZoneInfo(settings.agent.timezone))
 
@@ -158,7 +177,9 @@ def _trace_lines(found: Trace, zone: ZoneInfo) -> Iterator[str]:
         yield _(N_("  refused record {record}: {field} {reason}{closed}")).format(
             record=refused.record, field=refused.field, reason=refused.message or reason_text(refused.code), closed=closed
         )
-    yield from (_(N_("  carries the records of {message}, from before a restore")).format(message=old) for old in found.supersedes)
+    yield from (
+        _(N_("  carries the records of {message}, from before a restore")).format(message=old) for old in found.supersedes
+    )
 
 
 def _hops(found: Trace) -> Iterator[tuple[str, datetime | None]]:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from agent.app.live import Preview, preview as look
 from agent.cli.base import Session, argument, command, option, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.formatting import table
 from agent.cli.validate import load_agent_settings
+from agent.cli.words import say
 from agent.i18n import N_, _
-from agent.mapping.explain import Explained
 from agent.standards.judgement import Severity
 
+if TYPE_CHECKING:
+    from agent.app.preview import Preview
+    from agent.mapping.explain import Explained
 
-@command("preview", help=N_("Read real records of a flow, map and show them. Sends nothing, moves nothing; personal data is masked."))
+
+@command(
+    "preview",
+    help=N_(
+        "Read real records of a flow, map and show them.\nSends nothing, moves nothing; personal data is masked. Exit code 3 "
+        "when one of them would be put aside."
+    ),
+)
 @argument("flow", metavar=N_("FLOW"))
-@option("-n", "count", type=click.IntRange(1, 100), default=3, show_default=True, help=N_("how many records"))
+@option(
+    "-n", "count", type=click.IntRange(1, 100), default=3, show_default=True, metavar=N_("NUMBER"), help=N_("how many records")
+)
 @pass_session
 def preview(session: Session, flow: str, count: int) -> ExitCode:
     """Show some rows."""
+    from agent.app.preview import preview as look  # noqa: PLC0415 - connectors and maps; help pages do without
+
     settings = load_agent_settings([session.config]).value
-    found = look(settings, flow, count)
+    found = look(settings, os.environ, flow, count)
     session.output.data(_as_json(found), lambda: _lines(session, found))
     bad = any(_failed(row) for row in found.rows) or bool(found.batch.unreadable)
     return ExitCode.PARTLY if bad else ExitCode.OK
@@ -51,7 +66,9 @@ def _as_json(found: Preview) -> dict[str, object]:
             ]
             for row in found.rows
         ],
-        "unreadable": [{"place": one.token, "reason": one.reason} for one in found.batch.unreadable],
+        "unreadable": [
+            {"place": one.token, "reason": one.reason, "text": say(one.text, one.details)} for one in found.batch.unreadable
+        ],
     }
 
 
@@ -60,13 +77,19 @@ def _lines(session: Session, found: Preview) -> Iterator[str]:
         verdict = _(N_("put aside")) if _failed(row) else _(N_("passes"))
         yield f"{found.plan.section.message}  {session.output.paint(verdict, 'red' if _failed(row) else 'green')}"
         cells = [
-            (f"  {field.target}", _value(field.value), f"← {field.column}" if field.column else "", _value(field.source), _said(field))
+            (
+                f"  {field.target}",
+                _value(field.value),
+                f"← {field.column}" if field.column else "",
+                _value(field.source),
+                _said(field),
+            )
             for field in row
         ]
         yield from table(("", "", "", "", ""), cells)
     for one in found.batch.unreadable:
-        yield f"{one.token}  {one.reason}: {_(one.text).format_map(dict(one.details)) if one.details else _(one.text)}"
-    if not found.rows:
+        yield f"{one.token}  {one.reason}: {say(one.text, one.details)}"
+    if not found.rows and not found.batch.unreadable:
         yield _(N_("The source has nothing to read now."))
     yield _(N_("Nothing was sent, nothing was moved."))
 

@@ -29,7 +29,7 @@ def _settings(session: Session) -> AgentFile:
     return load_agent_settings([session.config]).value
 
 
-@secret.command("set", help=N_("Store a secret. The value is asked for, or read from standard input; one line break at its end is dropped."))
+@secret.command("set", help=N_("Store a secret. The value is asked for, or read from standard input, never from an argument."))
 @argument("name", metavar=N_("NAME"))
 @pass_session
 def set_secret(session: Session, name: str) -> None:
@@ -40,7 +40,8 @@ def set_secret(session: Session, name: str) -> None:
     else:
         value = session.output.stdin.read().removesuffix("\n").removesuffix("\r")
     if not value:
-        raise SettingsError(N_("an empty secret is not stored"), hint=N_("type the value, or pipe it in: huitong secret set {name} < FILE"), name=name)
+        hint = N_("type the value, or pipe it in: huitong secret set {name} < FILE")
+        raise SettingsError(N_("an empty secret is not stored"), hint=hint, name=name)
     secrets_of(settings, os.environ).put(name, value.encode())
     told = {"name": name, "used": name in secret_names(settings)}
     session.output.data(told, lambda: [_(N_("{name} is stored")).format(name=name)])

@@ -16,7 +16,7 @@ from agent.cli.base import Session, command, option, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.formatting import table
 from agent.cli.validate import load_agent_settings
-from agent.cli.words import hint_of, reason_hint, reason_text, span, text_of
+from agent.cli.words import explain, hint_of, reason_hint, reason_text, span, text_of
 from agent.errors import Busy, Denied
 from agent.i18n import N_, _
 from agent.settings.agent_file import AgentFile
@@ -200,8 +200,7 @@ def sentence(todo: Todo) -> str:
     if form is None:
         return ""
     why, hint = _why(todo)
-    said = _(form).format(flow=todo.flow, title=todo.title, count=todo.count, why=why, hint=hint or "huitong doctor")
-    return said
+    return _(form).format(flow=todo.flow, title=todo.title, count=todo.count, why=why, hint=hint or "huitong doctor")
 
 
 def _why(todo: Todo) -> tuple[str, str]:
@@ -209,9 +208,8 @@ def _why(todo: Todo) -> tuple[str, str]:
     if todo.kind == "gap":
         return _(GAP_KINDS.get(todo.why, todo.why)), ""
     if todo.kind == "dead" and todo.fault is not None:
-        text = text_of(todo.fault) if todo.fault.text else reason_text(todo.fault.code)
-        field = todo.why.rpartition(": ")[0]
-        return text if not field or todo.fault.text else f"{field}: {text}", ""
+        field, text = todo.why.rpartition(": ")[0], explain(todo.fault)
+        return f"{field}: {text}" if field else text, ""
     if todo.fault is not None:
         return text_of(todo.fault), hint_of(todo.fault)
     if todo.why in _STORED_PAUSES:

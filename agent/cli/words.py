@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from agent.app.witness import Fault
 from agent.i18n import N_, _
 
 
@@ -46,6 +47,11 @@ def text_of(told: Told) -> str:
 def hint_of(told: Told) -> str:
     """Return what to do, empty when there is nothing."""
     return say(told.hint, told.details)
+
+
+def explain(fault: Fault) -> str:
+    """Return what a fault says; one without a text of its own is a refusal code of the hub."""
+    return text_of(fault) if fault.text else reason_text(fault.code)
 
 
 def clock_text(moment: datetime | None, zone: ZoneInfo) -> str:

@@ -218,9 +218,11 @@ def _column_names(fields: Fields) -> tuple[Fields, bool]:
     names = fields[:-1] if trailing else fields
     if not names:
         raise BadFile(N_("the first row is empty; it should hold the column names"), reason="no_header")
+    seen: set[str] = set()
     for number, name in enumerate(names, 1):
         if not name.strip():
             raise BadFile(N_("column {number} has no name"), reason="unnamed_column", number=number)
-        if name in names[: number - 1]:
+        if name in seen:
             raise BadFile(N_("two columns are named {column}"), reason="duplicate_column", column=name)
+        seen.add(name)
     return names, trailing

@@ -385,4 +385,3 @@ class CaptureService(Service):
             if future.done():
                 raise
             return None
-

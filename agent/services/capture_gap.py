@@ -35,8 +35,6 @@ def start_over(log: CaptureLog, state: FlowState, incarnation: str) -> None:
     """Let the flow begin anew at this incarnation. What is in the key ledger already and unchanged is not sent again."""
     now = log.open_flow(state.flow)
     log.append(
-        Append(
-            flow=now.flow, epoch=now.epoch, incarnation=incarnation, before=now.counters, after=now.counters, position=START
-        )
+        Append(flow=now.flow, epoch=now.epoch, incarnation=incarnation, before=now.counters, after=now.counters, position=START)
     ).result()
     log.pause(now.flow, "")

@@ -153,6 +153,7 @@ class DeadLetters:
         envelope = open_body(entry.message.body, entry.message.encoding, Limits())
         carried = _Carried(self._files.carried(message_id))
         formers = [former for one in reversed(envelope.records) if (former := carried.take(one)) and record in ("", one.id)]
+        carried.require_all_deletes()
         return _Found(flow, Letter(subject, formers[::-1]))
 
 
@@ -173,8 +174,6 @@ class _Carried:
         if record.data is None:
             rows = self._by_hash[DELETED_HASH]
             row = next((row for row in reversed(rows) if _texts_of_key(row.key) == _texts_of(record)), None)
-            if row is None and rows:  # its key was converted on the way: better say so than lose a delete
-                raise Conflict(N_("a delete cannot be told from the others in its message; compare this flow with the hub"))
         else:
             rows = self._by_hash[hashlib.sha256(record.data).digest()[:HASH_BYTES]]
             row = rows[-1] if rows else None
@@ -182,6 +181,11 @@ class _Carried:
             return None
         rows.remove(row)
         return Former(row.key, row.ordinal, encoded(record))
+
+    def require_all_deletes(self) -> None:
+        """Raise Conflict when a delete found no partner, because its key was converted on the way: better than losing it."""
+        if self._by_hash[DELETED_HASH]:
+            raise Conflict(N_("a delete cannot be told from the others in its message; compare this flow with the hub"))
 
 
 def _texts_of_key(key: str) -> list[str]:
@@ -205,4 +209,3 @@ def _told(ids: Sequence[str], future: Future[Mapping[str, Closed | None]]) -> di
     except HuitongError as error:
         return dict.fromkeys(ids, failed(error))
     return {subject: Outcome(how.value) if (how := closed.get(subject)) else failed(STILL_WRONG) for subject in ids}
-

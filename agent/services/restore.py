@@ -11,6 +11,7 @@ next, an agent that starts included:
     pause ""      a flow that a fork froze may go on
     announce      the epoch-open stands in the outbox, ahead of every record
     rewrap        some messages at a time, in their order; a flow takes no new record before the last of them
+    note          the end: only now a further restore would begin another epoch
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Final, Protocol
 from agent.events import EpochBegun, Events, FlowResumed
 from agent.model import ExchangeMessage, FlowState, OutboxEntry
 from agent.ports import CaptureLog
-from agent.queries import Operator, Rewrapped
+from agent.queries import Action, Operator, Rewrapped
 from agent.services.greeting import FORK
 from agent.wire.control import Control, EpochOpen
 from agent.wire.envelope import encode_record
@@ -32,6 +33,11 @@ from agent.wire.reader import WireRecord, open_body
 
 BATCH: Final = 64
 EPOCH_OCTETS: Final = 16
+PAGE: Final = 500
+
+BEGUN: Final = "begin-epoch"
+ENDED: Final = "restore"
+"""What the store's diary says of a restore; the subject is its epoch."""
 
 
 class RestoreStore(CaptureLog, Protocol):
@@ -40,6 +46,13 @@ class RestoreStore(CaptureLog, Protocol):
     def begin_epoch(self, epoch: str, by: Operator) -> Future[None]: ...  # noqa: D102
     def unsettled(self, flow: str, limit: int) -> Sequence[OutboxEntry]: ...  # noqa: D102
     def rewrap(self, flow: str, pairs: Sequence[Rewrapped]) -> Future[None]: ...  # noqa: D102
+    def note(self, action: str, subject: str, by: Operator) -> Future[None]: ...  # noqa: D102
+
+
+class Diary(Protocol):
+    """Where it is looked up what operators did; `StoreReader` is one."""
+
+    def actions(self, before: int | None = None, limit: int = 50) -> Sequence[Action]: ...  # noqa: D102
 
 
 class RecordWriter(Protocol):
@@ -71,27 +84,41 @@ class Restore:
         self,
         *,
         store: RestoreStore,
+        diary: Diary,
         write: Callable[[Control, str, str], ExchangeMessage],
         writer_for: WriterFor,
         random_bytes: Callable[[int], bytes],
         events: Events,
     ) -> None:
-        self._store, self._write, self._writer_for = store, write, writer_for
+        self._store, self._diary, self._write, self._writer_for = store, diary, write, writer_for
         self._random_bytes, self._events = random_bytes, events
 
-    def unfinished(self) -> Sequence[str]:
-        """Return the flows in which an earlier restore left something to do."""
-        return [state.flow for state in self._store.flows() if self._is_unfinished(state)]
+    def unfinished(self) -> Operator | None:
+        """Return who began a restore that has not come to its end, None when there is no such restore."""
+        epochs = {state.epoch for state in self._store.flows() if state.previous_epoch}
+        before: int | None = None
+        while epochs and (page := self._diary.actions(before, PAGE)):
+            for action in page:
+                if action.action in (BEGUN, ENDED) and action.subject in epochs:
+                    return Operator(action.user, action.why) if action.action == BEGUN else None
+            before = page[-1].action_id
+        return None
 
     def run(self, by: Operator) -> Sequence[Restored]:
         """Finish the restore that was begun, else begin one. Raises StoreError, BadMessage when a stored body is damaged."""
-        if not self.unfinished():
+        if self.unfinished() is None:
             self._store.begin_epoch(self._random_bytes(EPOCH_OCTETS).hex(), by).result()
         return self.finish()
 
     def finish(self) -> Sequence[Restored]:
         """Do what is left of a restore, in every flow; nothing when there is nothing."""
-        return [self._finish(state) for state in self._store.flows() if self._is_unfinished(state)]
+        by = self.unfinished()
+        if by is None:
+            return []
+        done = [self._finish(state) for state in self._store.flows() if self._is_unfinished(state)]
+        for epoch in {state.epoch for state in self._store.flows()}:
+            self._store.note(ENDED, epoch, by).result()
+        return done
 
     # -- inside ------------------------------------------------------------------------------------------------------
 

@@ -42,7 +42,7 @@ def describe_table(database: Database, name: str) -> TableDescription:
     session = database.connect()
     try:
         with database.translated():
-            table = inspect_table(session.inspector, name)
+            table = inspect_table(session.inspector, name, database.kind_of)
     finally:
         session.close()
     return TableDescription(

@@ -16,7 +16,7 @@ from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.i18n import N_
 from agent.model import Value
 from connectors.database.pages import Statement
-from connectors.database.table import Column, Table, ValueKind, column_expression, table_expression
+from connectors.database.table import Column, Table, ValueKind, column_expression, standard_kind, table_expression
 
 Row = tuple[Value, ...]
 
@@ -31,7 +31,6 @@ class Session:
         self.cursor = database.reader(self.driver)
         self.inspector = sa.inspect(connection)
         self.suspicious = False  # the page read last holds text that is not valid
-
 
     def page(self, statement: Statement, **values: Value) -> Sequence[Row]:
         """Return all rows of a statement, in the form the database compares. Raises SourceUnavailable, SourceRefused."""
@@ -134,6 +133,10 @@ class Database(ABC):
         """Tell whether the account could change the table, where the database answers that."""
         return False
 
+    def kind_of(self, type_: types.TypeEngine[Any]) -> ValueKind:
+        """Return the kind of values of a type."""
+        return standard_kind(type_)
+
     def show(self, column: Column) -> sa.ColumnElement[Any]:
         """Return the expression that selects a column, as canonical as the database can make it."""
         return column_expression(column)
@@ -190,9 +193,7 @@ def render_time(moment: datetime, kind: ValueKind, zone: ZoneInfo) -> str | None
             return None
 
 
-def change_columns(
-    rows: Sequence[Row], changes: Sequence[tuple[int, Callable[[Value], Value]]]
-) -> Sequence[Row]:
+def change_columns(rows: Sequence[Row], changes: Sequence[tuple[int, Callable[[Value], Value]]]) -> Sequence[Row]:
     """Return rows with some columns passed through functions; the rows themselves when there is nothing to do."""
     if not changes or not rows:
         return rows

@@ -19,9 +19,17 @@ _NEWEST_ROWS: Final = 10_000
 
 
 def start_of_polling(database: Database, session: Session, pages: Pages, overlap: timedelta) -> Value:
-    """Return the cursor value above which polling starts; None for all rows."""
+    """Return the cursor value above which polling starts; None for all rows.
+
+    Values in the future do not count. What counts is the greatest value that is there, never the clock itself: times that
+    were written in another zone than we think would be hours away from it.
+    """
     newest = _cursor_at(session, pages, 0)
-    earlier = _earlier(newest, database.present(session, pages.cursor, newest), pages.cursor.kind, overlap)
+    now = database.present(session, pages.cursor, newest)
+    if isinstance(newest, str) and now is not None and newest > now:
+        rows = session.page(pages.greatest_cursor(0, until=True), until=database.comparable(pages.cursor, now))
+        newest = rows[0][0] if rows else None
+    earlier = _earlier(newest, pages.cursor.kind, overlap) if now is not None else None
     return earlier if earlier is not None else _cursor_at(session, pages, _NEWEST_ROWS)
 
 
@@ -30,13 +38,13 @@ def _cursor_at(session: Session, pages: Pages, rank: int) -> Value:
     return rows[0][0] if rows else None
 
 
-def _earlier(newest: Value, now: str | None, kind: ValueKind, overlap: timedelta) -> Value:
-    """Return the lesser of `newest` and `now`, less the overlap; None when that cannot be said."""
-    if not isinstance(newest, str) or now is None:
+def _earlier(newest: Value, kind: ValueKind, overlap: timedelta) -> Value:
+    """Return a time less the overlap; None when that cannot be said."""
+    if not isinstance(newest, str):
         return None
     try:
         if kind is ValueKind.DATE:
-            return (date.fromisoformat(min(newest, now)) - overlap - timedelta(days=1)).isoformat()
-        return (datetime.fromisoformat(min(newest, now)) - overlap).isoformat(newest[10])
+            return (date.fromisoformat(newest) - overlap - timedelta(days=1)).isoformat()
+        return (datetime.fromisoformat(newest) - overlap).isoformat(newest[10])
     except (ValueError, OverflowError, IndexError):  # infinity, years before Christ, text of another form
         return None

@@ -13,11 +13,11 @@ from pymysql.constants import FIELD_TYPE  # type: ignore[import-untyped]
 from sqlalchemy import types
 from sqlalchemy.dialects import mysql
 
-from agent.errors import HuitongError
+from agent.errors import HuitongError, SourceRefused
 from agent.model import Value
 from connectors.database.dialect import Database, Row, Session, refused, too_slow, unavailable
 from connectors.database.settings import MysqlConnection
-from connectors.database.table import Column, Table, ValueKind, column_expression
+from connectors.database.table import Column, Table, ValueKind, column_expression, standard_kind
 
 _DECODERS: Final[dict[Any, Callable[[str], Value]]] = {
     FIELD_TYPE.TINY: int,
@@ -37,6 +37,10 @@ _PASSING: Final = frozenset(
 """Numbers of errors that pass by themselves: shutdown, connections, network, locks, limits of use."""
 
 _TOO_SLOW: Final = frozenset({1969, 3024})
+
+_QUOTES_VALUES: Final = frozenset({1062, 1264, 1292, 1366, 1406, 1411, 1690})
+"""Numbers of errors whose messages repeat values of rows."""
+
 _ENCODERS: Final = {kind: pymysql.converters.encoders[kind] for kind in (str, bytes, int, float, bool, type(None))}
 
 
@@ -108,15 +112,19 @@ class MysqlDatabase(Database):
         )
         return int(found) if found else None
 
+    def kind_of(self, type_: types.TypeEngine[Any]) -> ValueKind:
+        """See Database. A TIMESTAMP is a moment, shown in the zone of the session; a DATETIME is not."""
+        return ValueKind.INSTANT if isinstance(type_, types.TIMESTAMP) else standard_kind(type_)
+
     def show(self, column: Column) -> sa.ColumnElement[Any]:
         """See Database. A zero date is `0000-00-00` in every type."""
         expression = column_expression(column)
         if isinstance(column.type, mysql.BIT):
             return expression + sa.literal_column("0")
-        if column.kind is not ValueKind.TIMESTAMP:
+        if column.kind not in (ValueKind.TIMESTAMP, ValueKind.INSTANT):
             return expression
         iso: sa.ColumnElement[Any] = sa.func.replace(expression, sa.literal_column("' '"), sa.literal_column("'T'"))
-        if isinstance(column.type, types.TIMESTAMP):  # an instant, shown in the zone of the session, which is UTC
+        if column.kind is ValueKind.INSTANT:  # the session is in UTC
             iso = sa.func.concat(iso, sa.literal_column("'+00:00'"))
         zero = sa.func.date(expression) == sa.literal_column("0")
         return sa.case((zero, sa.literal_column("'0000-00-00'")), else_=iso)
@@ -128,7 +136,7 @@ class MysqlDatabase(Database):
 
     def comparable(self, column: Column, value: Value) -> Value:
         """See Database. MariaDB takes no offset in a literal; the session is in UTC."""
-        if isinstance(column.type, types.TIMESTAMP) and isinstance(value, str):
+        if column.kind is ValueKind.INSTANT and isinstance(value, str):
             return value.removesuffix("+00:00")
         return value
 
@@ -142,6 +150,8 @@ class MysqlDatabase(Database):
         number = error.args[0] if error.args and isinstance(error.args[0], int) else 0
         if number in _TOO_SLOW:
             return too_slow(self._settings.statement_timeout.total_seconds())
+        if number in _QUOTES_VALUES:
+            return SourceRefused(why=f"error {number}")
         passing = connecting or number in _PASSING or isinstance(error, (pymysql.InterfaceError, OSError))
         return unavailable(_Said(error)) if passing else refused(_Said(error))
 

@@ -97,12 +97,13 @@ class Pages:
         ]
         return self._page(f"matching {count}", [sa.or_(*keys)], self.shape.key)
 
-    def greatest_cursor(self, rank: int) -> Statement:
-        """Select the cursor value of the row of this rank, counted from the greatest, which is 0."""
+    def greatest_cursor(self, rank: int, *, until: bool = False) -> Statement:
+        """Select the cursor value of the row of this rank, counted from the greatest, which is 0; or that up to `until`."""
         cursor = column_expression(self.cursor)
-        chosen = sa.select(self.shape.show(self.cursor)).select_from(self.from_table).where(cursor.is_not(None), *self._filter())
+        condition = cursor <= self.shape.bind(self.cursor, "until") if until else cursor.is_not(None)
+        chosen = sa.select(self.shape.show(self.cursor)).select_from(self.from_table).where(condition, *self._filter())
         chosen = chosen.order_by(cursor.desc()).limit(_number(1)).offset(_number(rank))
-        return self._ready_made(f"rank {rank}", chosen)
+        return self._ready_made(f"rank {rank} {until}", chosen)
 
     def any_null(self, columns: Sequence[Column]) -> Statement:
         """Select one row if some row has NULL in one of the columns."""

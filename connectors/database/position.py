@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agent.errors import SourceGone
+from agent.errors import SourceGone, SourceRefused
 from agent.i18n import N_
 from agent.model import START, Position, Value
 
@@ -61,10 +61,19 @@ class Belonging:
     where: str | None
 
     def encode(self, reached: Reached) -> Position:
-        """Return the position as stored."""
+        """Return the position as stored. Raises SourceRefused for values that cannot be stored."""
         kind = type(reached).__name__.lower()
         members = {name: _encode(getattr(reached, name)) for name in type(reached).__slots__}
-        return Position(json.dumps({"of": self._names(), kind: members}, ensure_ascii=False, separators=(",", ":")))
+        text = json.dumps({"of": self._names(), kind: members}, ensure_ascii=False, separators=(",", ":"))
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise SourceRefused(
+                N_("a key or cursor of {table} is not valid text, so reading cannot go on behind it"),
+                hint=N_("correct the row at the source, or leave it out with a condition (where)"),
+                table=self.table,
+            ) from None
+        return Position(text)
 
     def decode(self, position: Position) -> Reached | None:
         """Return what a stored position says, None for START. Raises SourceGone when it belongs to something else."""
@@ -75,7 +84,7 @@ class Belonging:
             names = stored.pop("of")
             ((kind, members),) = stored.items()
             reached: Reached = _KINDS[kind](**{name: _decode(value) for name, value in members.items()})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _gone(position, N_("it is not a position of a table")) from error
         if names != self._names():
             raise _gone(position, N_("table, key, cursor or condition of the flow were changed"))
@@ -89,7 +98,7 @@ class Belonging:
 
 def _gone(position: Position, why: str) -> SourceGone:
     # A position holds key values: only the beginning of its digest is shown.
-    return SourceGone(position=hashlib.sha256(position.encode()).hexdigest()[:8], why=why)
+    return SourceGone(position=hashlib.sha256(position.encode(errors="replace")).hexdigest()[:8], why=why)
 
 
 def _encode(value: Value | Place) -> Any:

@@ -14,7 +14,7 @@ from psycopg.types.string import TextLoader
 from sqlalchemy import types
 from sqlalchemy.dialects import postgresql
 
-from agent.errors import HuitongError
+from agent.errors import HuitongError, SourceRefused
 from agent.model import Value
 from connectors.database.dialect import Database, Row, Session, change_columns, refused, too_slow, unavailable
 from connectors.database.settings import PostgresConnection
@@ -37,6 +37,12 @@ _PASSING: Final = ("08", "40", "53", "55", "57P", "58")
 """Beginnings of SQLSTATEs that pass by themselves: connection, rollback, resources, locks, shutdown, system error."""
 
 _QUERY_CANCELED: Final = "57014"
+
+_QUOTES_VALUES: Final = ("22", "23", "P0", "XX")
+"""Beginnings of SQLSTATEs whose messages repeat values of rows: data and constraint errors, those of functions, internal ones."""
+
+_CODECS: Final = {"EUC_CN": "gb2312", "LATIN1": "latin-1"}
+"""Server encodings other than UTF-8 that are met, by the name Python gives them."""
 
 
 class PostgresDatabase(Database):
@@ -88,14 +94,12 @@ class PostgresDatabase(Database):
 
     def fetch(self, session: Session, sql: str, parameters: Any) -> Sequence[Row]:
         """See Database."""
-        session.cursor.execute(sql, _as_text(parameters), prepare=True)
         try:
+            session.cursor.execute(sql, _as_text(parameters), prepare=True)
             return session.cursor.fetchall()  # type: ignore[no-any-return]
-        except UnicodeDecodeError:
+        except (UnicodeDecodeError, psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter):
             session.suspicious = True
-            cursor = _with_loaders(session.driver.cursor(), _TolerantLoader)
-            cursor.execute(sql, _as_text(parameters))
-            return cursor.fetchall()  # type: ignore[no-any-return]
+            return _tolerant(session.driver, sql, _as_text(parameters))
 
     def incarnation(self, session: Session) -> str:
         """Return system identifier and database; the identifier is that of a cluster and all its standbys."""
@@ -155,6 +159,8 @@ class PostgresDatabase(Database):
             return too_slow(self._settings.statement_timeout.total_seconds())
         if connecting or (state is None and isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError))):
             return unavailable(error)
+        if state is not None and state.startswith(_QUOTES_VALUES):
+            return SourceRefused(why=f"{type(error).__name__} ({state})")
         return unavailable(error) if state is not None and state.startswith(_PASSING) else refused(error)
 
 
@@ -168,11 +174,21 @@ def _with_loaders(cursor: Any, text: type[Any]) -> Any:
     return cursor
 
 
-class _TolerantLoader(psycopg.adapt.Loader):
-    """Text as it is, with surrogate escapes for what is not UTF-8 (a database in SQL_ASCII takes any bytes)."""
+def _tolerant(connection: Any, sql: str, parameters: Any) -> Sequence[Row]:
+    """Read a page again that holds text which is not valid, as the octets the database has."""
+    encoding = _CODECS.get(connection.info.parameter_status("server_encoding"), "utf-8")
 
-    def load(self, data: Any) -> str:
-        return bytes(data).decode("utf-8", "surrogateescape")
+    class Loader(psycopg.adapt.Loader):
+        def load(self, data: Any) -> str:
+            return bytes(data).decode(encoding, "surrogateescape")
+
+    connection.execute("SET client_encoding = 'SQL_ASCII'")  # no conversion, and no check
+    try:
+        cursor = _with_loaders(connection.cursor(), Loader)
+        cursor.execute(sql, parameters)
+        return cursor.fetchall()  # type: ignore[no-any-return]
+    finally:
+        connection.execute("SET client_encoding = 'UTF8'")
 
 
 def _as_text(parameters: Mapping[str, Value]) -> dict[str, Value]:

@@ -18,7 +18,7 @@ def shape_of(database: Database, session: Session, settings: DatabaseFrom, wante
     Raises SourceRefused when the table or a column is not there.
     """
     with database.translated():
-        table = inspect_table(session.inspector, settings.table)
+        table = inspect_table(session.inspector, settings.table, database.kind_of)
     cursor = [settings.cursor] if settings.cursor is not None else []
     names = dict.fromkeys([*(settings.columns or wanted or table.columns), *wanted, *settings.key, *cursor])
     missing = [name for name in names if name not in table.columns]

@@ -41,6 +41,7 @@ class DatabaseSource:
         self._total: int | None = None
         self._tip: Position | None = None  # where polling has got to: reading on from there continues what memory knows
         self._now: str | None = None  # of the database, when it was last asked
+        self._newest: Value = None  # cursor value of the round so far
 
     @classmethod
     def build(cls, wiring: Wiring[DatabaseFrom]) -> Self:
@@ -57,7 +58,7 @@ class DatabaseSource:
         self._total = None
         if not state.loaded and self._settings.where is None:
             self._total = self._database.estimate(self._session, self._pages.shape.table)
-        self._tip = self._now = None
+        self._tip = self._now = self._newest = None
         return self._database.incarnation(self._session)
 
     def wait(self, timeout_secs: float) -> bool:
@@ -137,12 +138,11 @@ class DatabaseSource:
             self._overlap.begin_round()
         statement = self._open_pages.poll(low=low is not None, resumed=place.at is not None, inclusive=self._coarse)
         rows = self._rows(statement, limit, {"low": low} if place.at is None else self._at(place.at, cursor=True))
+        self._newest = self._newest_past(rows, self._newest if place.at is not None else None)
         if len(rows) == limit:
-            key = self._key_of(rows[-1])
-            reached = Poll(low, (rows[-1][self._index(self._cursor_name)], *key))
+            reached = Poll(low, (self._cursor_of(rows[-1]), *self._key_of(rows[-1])))
             return self._batch(rows, self._belonging.encode(reached), more=True)
-        last = rows[-1][self._index(self._cursor_name)] if rows else place.at[0] if place.at else None
-        self._overlap.complete_round(self._not_after_now(last))
+        self._overlap.complete_round(self._newest)
         if not rows and place.at is None:
             return self._batch(rows, after, more=False)
         return self._batch(rows, self._belonging.encode(Poll(self._overlap.low)), more=False)
@@ -214,13 +214,19 @@ class DatabaseSource:
         assert self._session is not None
         return start_of_polling(self._database, self._session, self._open_pages, self._settings.overlap)
 
-    def _not_after_now(self, last: Value) -> Value:
-        """Return `last`, or now if it lies in the future: one wrong date must not hide what comes before it."""
-        if not isinstance(last, str) or (self._now is not None and last <= self._now):
-            return last
-        assert self._session is not None, "the source is not open"
-        self._now = self._database.present(self._session, self._open_pages.cursor, last)
-        return last if self._now is None or last <= self._now else self._now
+    def _newest_past(self, rows: Sequence[Row], before: Value) -> Value:
+        """Return the greatest cursor value that is not in the future: one wrong date must not hide what comes before it."""
+        last = self._cursor_of(rows[-1]) if rows else before
+        if isinstance(last, str) and (self._now is None or last > self._now):
+            assert self._session is not None, "the source is not open"
+            self._now = self._database.present(self._session, self._open_pages.cursor, last)
+        now = self._now
+        values = map(self._cursor_of, reversed(rows))
+        return next((value for value in values if now is None or not isinstance(value, str) or value <= now), before)
+
+    def _cursor_of(self, row: Row) -> Value:
+        assert self._settings.cursor is not None
+        return row[self._index(self._settings.cursor)]
 
     def _estimate(self, done: int) -> int | None:
         return None if self._total is None else max(self._total, done + 1)
@@ -230,11 +236,6 @@ class DatabaseSource:
 
     def _index(self, name: str) -> int:
         return self._open_pages.shape.index[name]
-
-    @property
-    def _cursor_name(self) -> str:
-        assert self._settings.cursor is not None
-        return self._settings.cursor
 
     @property
     def _coarse(self) -> bool:

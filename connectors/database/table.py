@@ -5,7 +5,7 @@ Only names found there ever become part of a statement.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,13 +67,17 @@ class Table:
         return any(columns[0] == column for columns in self.indexed)
 
 
+KindOf = Callable[[types.TypeEngine[Any]], ValueKind]
+"""Says what kind of values a type of one database has."""
+
+
 def split_name(name: str) -> tuple[str | None, str]:
     """Return (schema, table) of a configured name; `schema` None means the default one."""
     schema, _, table = name.rpartition(".")
     return schema or None, table
 
 
-def inspect_table(inspector: Inspector, name: str) -> Table:
+def inspect_table(inspector: Inspector, name: str, kind_of: KindOf) -> Table:
     """Read one table or view from the catalogue. Raises SourceRefused when it is not there or not visible to the account."""
     schema, table = split_name(name)
     try:
@@ -89,7 +93,7 @@ def inspect_table(inspector: Inspector, name: str) -> Table:
     return Table(
         schema=schema,
         name=table,
-        columns={str(c["name"]): _column(c, primary) for c in columns},
+        columns={str(c["name"]): _column(c, primary, kind_of) for c in columns},
         primary_key=primary,
         unique=_unique(inspector, table, schema, primary, indexes),
         indexed=_indexed(primary, indexes),
@@ -97,7 +101,7 @@ def inspect_table(inspector: Inspector, name: str) -> Table:
     )
 
 
-def _column(found: Mapping[str, Any], primary: tuple[str, ...]) -> Column:
+def _column(found: Mapping[str, Any], primary: tuple[str, ...], kind_of: KindOf) -> Column:
     name = str(found["name"])
     return Column(
         name=name,
@@ -126,8 +130,8 @@ _KINDS: tuple[tuple[type[types.TypeEngine[Any]], ValueKind], ...] = (
 )
 
 
-def kind_of(type_: types.TypeEngine[Any]) -> ValueKind:
-    """Return the kind of values of an SQL type."""
+def standard_kind(type_: types.TypeEngine[Any]) -> ValueKind:
+    """Return the kind of values of an SQL type, where the database has no opinion of its own."""
     kind = next((kind for base, kind in _KINDS if isinstance(type_, base)), ValueKind.OTHER)
     if kind is ValueKind.TIMESTAMP and getattr(type_, "timezone", False):
         return ValueKind.INSTANT

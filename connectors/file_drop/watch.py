@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,8 @@ class Watch:
         """End the watch. Idempotent."""
         observer, self._observer = self._observer, None
         if observer is not None:
-            observer.stop()
-            observer.join(5)
+            # It holds on to renames for half a second, to pair them, and its stop waits for that; nobody else has to.
+            threading.Thread(target=observer.stop, name="watch ends", daemon=True).start()
 
     def _start(self) -> None:
         from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEventHandler  # noqa: PLC0415

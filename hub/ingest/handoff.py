@@ -22,7 +22,7 @@ class Handoff:
         self._changed = Condition()
         self._waiting: deque[Item] = deque()
         self._bytes = 0
-        self._working = False
+        self._working = 0
         self._done: list[int] = []
         self._trouble: BaseException | None = None
         self._era = 0
@@ -77,13 +77,19 @@ class Handoff:
                 return self._era, ()
             items = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
             self._bytes -= sum(map(_weight, items))
-            self._working = bool(items)
+            self._working += 1 if items else 0
             return self._era, items
+
+    @property
+    def busy(self) -> bool:
+        """True when more messages wait already."""
+        with self._changed:
+            return bool(self._waiting)
 
     def done(self, era: int, items: Sequence[Item]) -> None:
         """Say that these are committed; of an era that is over nobody wants to know."""
         with self._changed:
-            self._working = False
+            self._working -= 1
             if era == self._era:
                 self._done.extend(item.arrival.tag for item in items)
             self._changed.notify_all()
@@ -91,7 +97,7 @@ class Handoff:
     def failed(self, era: int, error: BaseException) -> None:
         """Say that a group was not committed and why."""
         with self._changed:
-            self._working = False
+            self._working -= 1
             if era == self._era:
                 self._trouble = error
             self._changed.notify_all()

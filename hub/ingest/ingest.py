@@ -32,10 +32,13 @@ class Ingest:
         self._events = events
         self._clock = clock
 
-    def store(self, items: Sequence[Item], fences: Fences) -> None:
-        """Commit these messages, together if that is possible. Raises StoreUnavailable, LeaseLost: do it all again later."""
+    def store(self, items: Sequence[Item], fences: Fences, *, lazily: bool = False) -> None:
+        """Commit these messages, together if that is possible. Raises StoreUnavailable, LeaseLost: do it all again later.
+
+        What is committed lazily may be acked and receipted only after the store was flushed.
+        """
         try:
-            self._transact(items, fences)
+            self._transact(items, fences, lazily=lazily)
         except (RecordsCollide, Unstorable):
             for item in items:
                 self._singly(item, fences)
@@ -46,10 +49,12 @@ class Ingest:
         except Unstorable as error:
             self._transact([_last_resort(item, str(error.details.get("why", "")))], fences, careful=True)
 
-    def _transact(self, items: Sequence[Item], fences: Fences, *, careful: bool = False) -> None:
+    def _transact(self, items: Sequence[Item], fences: Fences, *, careful: bool = False, lazily: bool = False) -> None:
         begun = self._clock.monotonic()
         failpoint("C12")
         with self._store.begin(fences) as unit:
+            if lazily:
+                unit.commit_lazily()
             book = Book(unit, self._clerk, self._limiter, self._clock.now())
             Session(book, self._facts, careful=careful).run(items)
         failpoint("C13")

@@ -27,6 +27,14 @@ class Dialect(Protocol):
         """Bring records into the form that `insert_records` takes."""
         ...
 
+    def commit_lazily(self, connection: Connection) -> None:
+        """Let the commit of this transaction return before it is durable, where the database can."""
+        ...
+
+    def flush(self, connection: Connection) -> None:
+        """Make the commit of this transaction wait until everything committed before is durable."""
+        ...
+
     def insert_records(self, connection: Connection, batches: Sequence[RecordBatch]) -> None:
         """Insert records in bulk; any id that is stored already makes all of it fail."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
@@ -24,6 +25,9 @@ class SqlStore:
         self.engine = engine
         self._dialect = dialect
         self._let_go = let_go
+        self._lock = Lock()
+        self._lazy_commits = 0
+        self._flushed_commits = 0
 
     def begin(self, fences: Fences) -> AbstractContextManager[IngestUnit]:
         """Open a transaction of ingest."""
@@ -32,7 +36,11 @@ class SqlStore:
     @contextmanager
     def _unit(self, fences: Fences) -> Iterator[IngestUnit]:
         with self.transaction() as connection:
-            yield SqlUnit(connection, self._dialect, fences)
+            unit = SqlUnit(connection, self._dialect, fences)
+            yield unit
+        if unit.lazy:
+            with self._lock:
+                self._lazy_commits += 1
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -43,6 +51,17 @@ class SqlStore:
     def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
         """Bring records into the form that inserts fastest."""
         return self._dialect.pack(records, positions)
+
+    def flush(self) -> None:
+        """Wait for the disk, if any commit has not."""
+        with self._lock:
+            upto = self._lazy_commits
+            if upto == self._flushed_commits:
+                return
+        with self.transaction() as connection:
+            self._dialect.flush(connection)
+        with self._lock:
+            self._flushed_commits = max(self._flushed_commits, upto)
 
     def probe(self) -> None:
         """Write nothing, but in a way that a read-only or full database refuses."""

@@ -84,6 +84,12 @@ class SqliteDialect:
         rows = [_row(record, position) for record, position in zip(records, positions, strict=True)]
         return PackedRecords([record.id for record in records], rows, sum(len(row[-1] or "") + len(row[-2]) for row in rows))
 
+    def commit_lazily(self, connection: Connection) -> None:
+        """Do nothing: every commit waits."""
+
+    def flush(self, connection: Connection) -> None:
+        """Do nothing: every commit has waited."""
+
     def insert_records(self, connection: Connection, batches: Sequence[RecordBatch]) -> None:
         """Insert row by row; one prepared statement."""
         cursor = driver_connection(connection).cursor()

@@ -50,6 +50,10 @@ class IngestUnit(Protocol):
         """Return the record ids among these that the flow has stored already."""
         ...
 
+    def commit_lazily(self) -> None:
+        """Let this transaction's commit return before the disk has it. It is a promise only after `HubStore.flush`."""
+        ...
+
     def write(self, flows: Iterable[FlowState], changes: Changes, at: datetime) -> None:
         """Write everything; once, last. Raises RecordsCollide, Unstorable: the transaction is lost then."""
         ...
@@ -64,6 +68,10 @@ class HubStore(Protocol):
 
     def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
         """Bring records into the form that inserts fastest. Pure; called outside the transaction, in another thread."""
+        ...
+
+    def flush(self) -> None:
+        """Return once everything committed through this store so far is on the disk; at once when it is already."""
         ...
 
     def probe(self) -> None:

@@ -19,7 +19,6 @@ from hub.store import schema as t
 from hub.store.dialect import Dialect
 from hub.store.store import Fences, FlowName
 
-
 QUARANTINE_SHARE_BYTES: Final = 1 << 30
 """Octets kept of one department's refused messages. Beyond it only the facts are kept: no sender can fill the disk."""
 
@@ -31,6 +30,7 @@ class SqlUnit:
         self._connection = connection
         self._dialect = dialect
         self._fences = fences
+        self.lazy = False
 
     def lock_heads(self, departments: Collection[str]) -> Mapping[str, Head]:
         """Lock audit chains; with leases, make sure first that they are still ours and stay so until the commit."""
@@ -86,6 +86,11 @@ class SqlUnit:
         return frozenset(
             one for some in _portions(ids) for one in self._connection.execute(mine.where(r.record_id.in_(some))).scalars()
         )
+
+    def commit_lazily(self) -> None:
+        """Let the commit return early."""
+        self._dialect.commit_lazily(self._connection)
+        self.lazy = True
 
     def write(self, flows: Iterable[FlowState], changes: Changes, at: datetime) -> None:
         """Write everything."""

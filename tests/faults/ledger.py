@@ -167,8 +167,11 @@ def _bad_lines(agent: Books, diary: Diary, drop: Path) -> Iterator[str]:
 
 def _outbox(agent: Books) -> Iterator[str]:
     """No message waits for a confirm or a receipt, and each has a receipt."""
-    yield from (f"{n} messages {state}" for state, n in agent.rows("SELECT state, count(*) FROM message GROUP BY state")
-                if state not in ("stored", "partly_stored"))
+    yield from (
+        f"{n} messages {state}"
+        for state, n in agent.rows("SELECT state, count(*) FROM message GROUP BY state")
+        if state not in ("stored", "partly_stored")
+    )
     (without,) = agent.rows("SELECT count(*) FROM message WHERE entry_id NOT IN (SELECT entry_id FROM receipt)")[0]
     if without:
         yield f"{without} messages without a receipt"

@@ -28,7 +28,7 @@ SLIPS: Final = "slips"
 
 COLUMNS: Final = ("id", "rev", "name", "amount")
 HEADER: Final = "编号,版本,名称,金额(元)\r\n"
-NAMES: Final = ("成都市武侯区", "䶮家沟", "𠮷野", "O'Neil \"甲\"", "多行\n文字", " 首尾空格 ", "")
+NAMES: Final = ("成都市武侯区", "䶮家沟", "𠮷野", 'O\'Neil "甲"', "多行\n文字", " 首尾空格 ", "")
 
 Row = tuple[str, int, str | None, str | None]
 """id, rev, name, amount as text."""
@@ -211,7 +211,7 @@ class Clerks(threading.Thread):
         self._slips: dict[str, int] = {}
         self._held: list[tuple[int, Callable[[], None]]] = []
         self._files: list[bytes] = []
-        self._turn = 0
+        self.turns = 0
         self._ended = threading.Event()
         self.diary = Diary({flow: {(key, 1) for key in revs} for flow, revs in self._revs.items()})
 
@@ -228,14 +228,14 @@ class Clerks(threading.Thread):
 
     def work(self) -> None:
         """Take one turn."""
-        self._turn += 1
+        self.turns += 1
         self._let_go()
         habits = self._habits
-        if habits.only_late or (habits.late_every and self._turn % habits.late_every == 0):
+        if habits.only_late or (habits.late_every and self.turns % habits.late_every == 0):
             self._begin_late()
         if not habits.only_late:
             self._try(lambda: self._registry.change([self._one_change() for _ in range(self._random.randint(1, 4))]))
-        if habits.files_every and self._turn % habits.files_every == 0:
+        if habits.files_every and self.turns % habits.files_every == 0:
             self._drop_file()
 
     # -- tables ------------------------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ class Clerks(threading.Thread):
         return UPDATE.format(table=TABLES[flow]), (rev, self._any_name(), self._any_amount(), SystemClock().now(), key)
 
     def _insert(self, flow: str) -> Change:
-        key = f"n{self._turn:06}-{self._random.randrange(1 << 32):08x}"
+        key = f"n{self.turns:06}-{self._random.randrange(1 << 32):08x}"
         self._revs[flow][key] = 1
         self.diary.note(flow, key, 1)
         return INSERT.format(table=TABLES[flow]), (key, 1, self._any_name(), self._any_amount(), SystemClock().now())
@@ -260,11 +260,11 @@ class Clerks(threading.Thread):
         flow = self._random.choice(self._habits.flows)
         change = self._insert(flow)
         self._revs[flow].pop(str(change[1][0]))  # nobody else sees it, nobody updates it
-        self._try(lambda: self._held.append((self._turn + self._random.randint(2, 30), self._registry.hold(change))))
+        self._try(lambda: self._held.append((self.turns + self._random.randint(2, 30), self._registry.hold(change))))
 
     def _let_go(self, *, everything: bool = False) -> None:
-        due = [commit for turn, commit in self._held if everything or turn <= self._turn]
-        self._held = [] if everything else [(turn, commit) for turn, commit in self._held if turn > self._turn]
+        due = [commit for turn, commit in self._held if everything or turn <= self.turns]
+        self._held = [] if everything else [(turn, commit) for turn, commit in self._held if turn > self.turns]
         for commit in due:
             self.diary.late += 1
             self._try(commit)

@@ -9,11 +9,8 @@ from typing import Final
 
 import pytest
 
-from agent.adapters.amqp.admin import AmqpAdmin
-from agent.adapters.amqp.address import BrokerAddress
 from agent.failpoints import POINTS
 from agent.testing.proxy import Direction, FaultProxy
-from agent.wire.topology import inbound_queue, ingress_exchange
 from tests.faults.conftest import MakeWorld
 from tests.faults.papers import AgentPapers
 from tests.faults.registry import Habits
@@ -126,17 +123,14 @@ def test_c10_death_when_a_message_comes_back(seed: int, stack: Stack, lives: int
     """Killed after the broker returned a message and before its confirm, the message counts as pending and is sent again."""
     draw = random.Random(seed)
     world = make_world(stack=stack, seed=seed)
-    queue, exchange = inbound_queue(world.code), ingress_exchange(world.code)
-    with AmqpAdmin(BrokerAddress.parse(world.space.url)) as admin:
-        admin.unbind(queue, exchange)
+    world.unbind()
     world.start("hub")
     world.clerks.start()
     for _ in range(lives):
         world.start("agent", die_at=f"C10:{draw.randint(1, 3)}")
         world.await_death("agent", "C10")
     assert world.agent_books.rows("SELECT count(*) FROM message WHERE state <> 'pending'") == [(0,)]
-    with AmqpAdmin(BrokerAddress.parse(world.space.url)) as admin:
-        admin.bind(queue, exchange)
+    world.bind()
     world.start("agent")
     world.await_more()
     world.prove()
@@ -162,6 +156,7 @@ def test_c11_death_with_a_window_in_doubt(seed: int, stack: Stack, lives: int, m
             proxy.black_hole(Direction.DOWN)  # the broker takes messages, its confirms do not come through
             world.until(lambda: in_doubt(world) >= 5, "a window in doubt")
             proxy.cut()
+            world.tally.faults += 1
             world.await_death("agent", "C11")
             proxy.heal()
         world.start("agent")

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
+from agent.adapters.amqp.address import BrokerAddress
 from agent.adapters.amqp.admin import AmqpAdmin
 from agent.adapters.clock import SystemClock
 from agent.adapters.keys import KeyStore, TrustStore
@@ -25,6 +26,7 @@ from agent.testing.arming import VARIABLE, killed_at
 from agent.testing.nodes.guard import Guard
 from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
 from agent.testing.nodes.rabbitmq import RabbitmqNode
+from agent.wire.topology import inbound_queue, ingress_exchange
 from hub.admission import Login, admit
 from hub.app import broker_of, location_of, secrets_of
 from hub.management import Management
@@ -118,7 +120,9 @@ class World:
         stack = self.plan.stack
         self._source = self._database(stack.source, "source")
         self._store = self._database(stack.store, "store")
-        self.registry: Registry = SqliteRegistry(self.folder / "registry.db") if self._source is None else PostgresRegistry(self._source)
+        self.registry: Registry = (
+            SqliteRegistry(self.folder / "registry.db") if self._source is None else PostgresRegistry(self._source)
+        )
         self.registry.create(self.plan.rows)
         self.clerks = Clerks(self.registry, self.drop, self.plan.rows, self.plan.seed, self.plan.habits)
         self.space = self.broker.add_vhost(self.vhost)
@@ -150,7 +154,9 @@ class World:
             _secret(self.folder / "secrets" / "source", self._source.password)
         self.hub_yaml.write_text(hub_yaml(self.folder, HUB, self.space, self._store), encoding="utf-8")
         port = self.plan.agent_port or self.space.port
-        text = agent_yaml(self.folder, self.code, HUB, f"amqp://127.0.0.1:{port}/{self.vhost}", self._source, self.state_dir, self.plan.papers)
+        text = agent_yaml(
+            self.folder, self.code, HUB, f"amqp://127.0.0.1:{port}/{self.vhost}", self._source, self.state_dir, self.plan.papers
+        )
         self.agent_yaml.write_text(text, encoding="utf-8")
 
     def _introduce(self) -> None:
@@ -206,7 +212,9 @@ class World:
     def start(self, name: str, *, die_at: str = "") -> None:
         """Start `agent` or `hub` (`hub-2` for one more); `die_at` is a crash point and a hit, as in `C07:3`."""
         assert self._processes.get(name) is None, f"{name} runs already"
-        arguments = ["--config", str(self.agent_yaml), "run"] if name == "agent" else ["hub", "--config", str(self.hub_yaml), "run"]
+        arguments = (
+            ["--config", str(self.agent_yaml), "run"] if name == "agent" else ["hub", "--config", str(self.hub_yaml), "run"]
+        )
         with self._log(name).open("ab") as log:
             self._processes[name] = self._guard.start(
                 [*self.command(), *arguments], environment=self._environment(die_at), directory=ROOT, output=log
@@ -220,7 +228,14 @@ class World:
         """Run a command of the agent to its end."""
         command = [*self.command(), "--config", str(self.agent_yaml), "--lang", "en", *arguments]
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=self._environment(), cwd=ROOT, stdin=subprocess.DEVNULL, timeout=60
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            env=self._environment(),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
         )
 
     def kill(self, name: str) -> None:
@@ -265,6 +280,18 @@ class World:
         """Return what a process logged of one kind."""
         return [line for line in self._lines(name) if line.get("event") == event]
 
+    def alarms(self, code: str) -> list[dict[str, Any]]:
+        """Return what the agent logged with an error code."""
+        return [line for line in self._lines("agent") if code in json.dumps(line)]
+
+    def settled(self) -> bool:
+        """Whether no message waits for its receipt."""
+        return self.agent_books.rows("SELECT count(*) FROM message WHERE state IN ('pending', 'confirmed')") == [(0,)]
+
+    def captured(self) -> int:
+        """Return how many messages were captured."""
+        return int(self.agent_books.rows("SELECT sum(next_sequence - 1) FROM flow")[0][0])
+
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
         for line in self._log(name).read_text(errors="replace").splitlines():
             with suppress(ValueError):
@@ -276,6 +303,19 @@ class World:
     def _environment(self, die_at: str = "") -> dict[str, str]:
         base = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
         return {**base, **self.environment, **({VARIABLE: die_at} if die_at else {})}
+
+    # -- the broker --------------------------------------------------------------------------------------------------
+
+    def unbind(self) -> None:
+        """Take the way from the department's exchange to its queue away."""
+        with AmqpAdmin(BrokerAddress.parse(self.space.url)) as admin:
+            admin.unbind(inbound_queue(self.code), ingress_exchange(self.code))
+        self.tally.faults += 1
+
+    def bind(self) -> None:
+        """Give it back."""
+        with AmqpAdmin(BrokerAddress.parse(self.space.url)) as admin:
+            admin.bind(inbound_queue(self.code), ingress_exchange(self.code))
 
     # -- waiting -----------------------------------------------------------------------------------------------------
 

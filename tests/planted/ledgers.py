@@ -48,7 +48,7 @@ def require(line: Line, expected: History, *, put_aside: Sequence[str] = (), fin
     ]
     reasons = sorted(item.input.reason for item in line.reader.items(FLOW, limit=1000))
     if reasons != sorted(put_aside):
-        found.append(("not put aside", f"{reasons} instead of {sorted(put_aside)}"))
+        found.append(("not put aside", f"{dict(Counter(reasons))} instead of {dict(Counter(put_aside))}"))
     if found:
         raise Violation(found)
 

@@ -72,7 +72,7 @@ class AmqpSink:
         """Publish, in order, as far as the socket takes it at once; `poll` goes on with the rest. Raises NotConnected."""
         window = self._window
         if self._connection.lost is not None or window is None:
-            raise self._connection.lost or NotConnected(why="not open")
+            raise self._why_lost()
         if window.channel.reason is not None:
             window = self._window = self._open_window()
         for parcel in parcels:
@@ -89,9 +89,7 @@ class AmqpSink:
         outcomes = list(self._outcomes)
         self._outcomes.clear()
         if not outcomes and self._connection.lost is not None:
-            if self._window is not None and self._window.unresolved:
-                failpoint("C11")
-            raise self._connection.lost
+            raise self._why_lost()
         return outcomes
 
     def wake(self) -> None:
@@ -101,6 +99,11 @@ class AmqpSink:
     def close(self) -> None:
         """Close the connection; what has no outcome is in doubt. Idempotent."""
         self._connection.close()
+
+    def _why_lost(self) -> HuitongError:
+        if self._window is not None and self._window.unresolved:
+            failpoint("C11")
+        return self._connection.lost or NotConnected(why="not open")
 
     def _open_window(self) -> _Window:
         channel = self._connection.channel()

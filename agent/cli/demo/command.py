@@ -34,7 +34,8 @@ _PROGRESS: Final = N_(
     "  captured {captured}  confirmed {confirmed}  receipted {stored}  put aside {quarantined}  (changes: {changes})"
 )
 _WORK: Final = N_(
-    "While it ran: {inserted_meanwhile} inserts and {updated_meanwhile} updates. Stored twice: {stored_twice}. {seconds:.0f} seconds."
+    "While it ran: {inserted_meanwhile} inserts and {updated_meanwhile} updates. Stored twice: {stored_twice}. "
+    "{seconds:.0f} seconds."
 )
 _AGREE: Final = N_("Source and hub agree record by record, and every bad row is accounted for.")
 _DISAGREE: Final = N_("The two sides do not agree.")

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec import Raw
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from agent.errors import Conflict, NotFound
 from agent.model import MessageKind, Op, Outcome
@@ -400,6 +400,49 @@ def test_one_process_works_for_every_admitted_department(store: SqlStore, regist
     registry.set_state("bdc-01", DepartmentState.SUSPENDED, AT, "test")
     assert set(leases.hold("one", 30)) == {"zzz-03"}
     assert isinstance(leases, (EveryDepartment, PostgresLeases))
+
+
+def test_what_is_committed_lazily_is_there_and_is_flushed_once(
+    store: SqlStore, flow_id: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lazy commit is visible at once; flush reaches the disk when there is something to flush, and only then."""
+    flushed: list[str] = []
+    whole = store._dialect.flush
+
+    def flush(connection: Connection) -> None:
+        flushed.append("flushed")
+        whole(connection)
+
+    monkeypatch.setattr(store._dialect, "flush", flush)
+    store.flush()
+    with store.begin({}) as unit:
+        unit.commit_lazily()
+        unit.write([], Changes(messages=[message("m1", flow_id, 1)], posts=[post("m1")]), AT)
+    assert [one.post.about for one in store.due(None, 10)] == ["m1"]
+    assert flushed == []
+    store.flush()
+    store.flush()
+    assert flushed == ["flushed"]
+
+
+def test_a_flush_waits_for_the_log(store: SqlStore, flow_id: int) -> None:
+    """On PostgreSQL the log is on the disk beyond the lazy commit once flush returns; an ordinary user may do it."""
+    if store.engine.dialect.name != "postgresql":
+        assert store._dialect.name == "sqlite"  # every commit waits there
+        return
+    with store.begin({}) as unit:
+        unit.commit_lazily()
+        unit.write([], Changes(messages=[message("m1", flow_id, 1)]), AT)
+    with store.transaction() as connection:
+        committed = connection.scalar(text("SELECT pg_current_wal_insert_lsn()"))
+    store.flush()
+    with store.transaction() as connection:
+        behind = connection.scalar(text("SELECT pg_current_wal_flush_lsn() - CAST(:lsn AS pg_lsn)"), {"lsn": committed})
+        assert behind >= 0
+        connection.execute(text("CREATE ROLE plain_hub"))
+        connection.execute(text("SET LOCAL ROLE plain_hub"))
+        connection.execute(text("SELECT pg_logical_emit_message(true, 'huitong', '')"))
+        connection.rollback()
 
 
 def test_probe_passes_on_a_store_that_can_write(store: SqlStore) -> None:

@@ -259,7 +259,7 @@ class SourceContract:
     def test_values_survive(self, world: World) -> None:
         """Rare characters, NULL, the empty string, long decimals and line breaks arrive as they were."""
         difficult = [
-            Record(1, name="䶮𠮷 O'Neil \"x\", 100%", amount="12345678901234567.89", note="a\nb\tc"),
+            Record(1, name='䶮𠮷 O\'Neil "x", 100%', amount="12345678901234567.89", note="a\nb\tc"),
             Record(2, name="", amount=None, seen_at=None, note=None),
             Record(3, name=" 前后空格 ", amount="-0.01", seen_at="1899-12-31T23:59:59", note="=1+1"),
             Record(4, name="%s %(x)s :y ?", amount="0.00", seen_at="2026-11-21T08:00:00.123456", note="\\'"),

@@ -149,7 +149,7 @@ class OutboxContract:
         assert world.reader.trace(message.message_id).receipts == []
 
     @pytest.mark.parametrize(
-        ("outcome", "verdict"),
+        "outcome, verdict",
         [(Outcome.REFUSED_RETRY, "moved"), (Outcome.REFUSED_FINAL, "moved"), (Outcome.STORED, "mismatch")],
     )
     def test_a_refusal_of_an_unread_message_names_no_place(self, world: World, outcome: Outcome, verdict: str) -> None:
@@ -157,7 +157,6 @@ class OutboxContract:
         (message,) = world.capture(1).messages
         unread = replace(receipt_for(message, outcome), flow="", epoch="", sequence=0)
         assert world.receive(unread) == [verdict]
-
 
     def test_a_fork_moves_nothing(self, world: World) -> None:
         """A fork leaves the message as it is: the flow is to be frozen by who hears of it."""

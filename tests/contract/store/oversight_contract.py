@@ -10,7 +10,7 @@ import pytest
 from agent.errors import Conflict
 from agent.model import Outcome, State
 from agent.queries import Activity, CauseKind, Closed, MessageQuery
-from tests.contract.store.makers import START, ZHANG, World, control_of, item_of, receipt_for, refused_record
+from tests.contract.store.makers import START, ZHANG, World, control_of, item_of, message_of, receipt_for, refused_record
 
 
 class OversightContract:
@@ -239,3 +239,34 @@ class OversightContract:
         assert world.reader.flows() == world.store.flows()
         assert world.reader.depth() == world.store.depth()
         assert world.reader.check() == []
+
+    # -- what a message still stands for ---------------------------------------------------------------------------
+
+    def test_a_message_carries_the_last_version_of_its_keys(self, world: World) -> None:
+        """Keys that a later message carries are not among them; the rest come in the order of their ordinals."""
+        first = world.capture(1, keys=["k1", "k2", "k3"]).messages[0]
+        second = world.capture(1, keys=["k2"]).messages[0]
+        world.capture(1, flow="other", keys=["k1"])
+        assert [(row.key, row.ordinal) for row in world.reader.carried(first.message_id)] == [("k1", 1), ("k3", 3)]
+        assert [(row.key, row.ordinal) for row in world.reader.carried(second.message_id)] == [("k2", 4)]
+        assert world.reader.carried("unknown") == []
+
+    def test_a_message_that_stands_for_others_carries_what_they_carried(self, world: World) -> None:
+        """After two restores the newest message has the keys of the oldest."""
+        world.capture(1, keys=["k1", "k2"])
+        for epoch in ("e-new", "e-newer"):
+            world.store.begin_epoch(epoch, ZHANG).result()
+            world.store.announce("qszt", control_of(world.flow(), "epoch-open")).result()
+            (left,) = world.store.unsettled("qszt", 10)
+            new = message_of(world.flow(), 1)
+            world.store.rewrap("qszt", [(left.message.message_id, new)]).result()
+        assert [row.key for row in world.reader.carried(new.message_id)] == ["k1", "k2"]
+
+    def test_the_refusals_of_one_record(self, world: World) -> None:
+        """A record that was refused twice has two refusals, oldest first; another record has none."""
+        one, two = world.capture(2).messages
+        refused = refused_record("r1")
+        world.receive(receipt_for(one, Outcome.PARTLY_STORED, refused=[refused]))
+        world.receive(receipt_for(two, Outcome.PARTLY_STORED, refused=[refused]))
+        assert [refusal.message_id for refusal in world.reader.refused("r1")] == [one.message_id, two.message_id]
+        assert world.reader.refused("r2") == []

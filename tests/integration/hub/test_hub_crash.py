@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.integration.hub.conftest import World
+from agent.testing.nodes.postgres import PostgresNode
+from agent.testing.nodes.rabbitmq import BrokerSpace
+from tests.integration.hub.conftest import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
@@ -88,6 +89,26 @@ def test_a_read_only_store_is_waited_for(world: World) -> None:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'huitong-hub'")
     bdc.hear()
     world.check(bdc)
+
+
+def test_a_database_that_crashes_under_load_loses_no_receipt(
+    tmp_path: Path, broker: BrokerSpace, private_postgres: PostgresNode
+) -> None:
+    """PostgreSQL killed and started again while it is being written to: what was receipted is there, the rest comes again."""
+    world = World(tmp_path, broker, private_postgres.add_database("hub"))
+    bdc = world.admit("bdc-01")
+    bdc.open()
+    process = world.run()
+    for _ in range(3):
+        bdc.send_records(30)
+        wait_for_records(world)
+        private_postgres.kill()
+        bdc.send_records(5)
+        private_postgres.start()
+    bdc.hear(60)
+    assert process.poll() is None
+    world.check(bdc)
+    world.stop()
 
 
 def assert_nothing_for_a_while(process: subprocess.Popen[bytes]) -> None:

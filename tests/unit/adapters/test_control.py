@@ -46,7 +46,7 @@ def test_an_error_comes_back_with_its_code(socket_path: Path) -> None:
     assert caught.value.code == "HT-E409"
 
 
-@pytest.mark.parametrize(("request_line", "code"), [(b"garbage\n", b"HT-E400"), (b'{"call": "nope", "args": {}}\n', b"HT-E404")])
+@pytest.mark.parametrize("request_line, code", [(b"garbage\n", b"HT-E400"), (b'{"call": "nope", "args": {}}\n', b"HT-E404")])
 def test_nonsense_gets_an_error_and_harms_nobody(socket_path: Path, request_line: bytes, code: bytes) -> None:
     """Bad requests are answered with an error; the next caller is served."""
     with socket.socket(socket.AF_UNIX) as raw:

@@ -51,9 +51,9 @@ def test_library_records_join_the_stream() -> None:
     """Warnings of libraries arrive as events; line breaks cannot forge a line."""
     stream = io.BytesIO()
     handler = LibraryLog(EventLog(stream, FakeClock()))
-    logger = logging.Logger("pika.adapters")
+    logger = logging.Logger("pika.adapters")  # noqa: LOG001 - one of our own, not shared with other tests
     logger.addHandler(handler)
-    logger.warning("lost\n{\"event\": \"forged\"} %s", "127.0.0.1")
+    logger.warning('lost\n{"event": "forged"} %s', "127.0.0.1")
     logger.info("chatter")
     (line,) = lines(stream)
     assert line["event"] == "library_message"

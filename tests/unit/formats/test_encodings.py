@@ -43,6 +43,14 @@ def test_a_few_broken_bytes_do_not_turn_the_verdict() -> None:
     assert (utf_8.encoding, utf_8.certain) == (Encoding.UTF_8, False)
 
 
+@pytest.mark.parametrize("broken", [b"1,\xff\n", b"1,\xc0\x80\n", b"1,\xed\xa0\x80\n", "1,张三\n".encode("gbk"), b"1,\xe5\xbc\n"])
+def test_one_broken_row_does_not_turn_a_utf_8_file_into_other_characters(broken: bytes) -> None:
+    """Text in UTF-8 often is valid GB18030 throughout: what looks like UTF-8 stays UTF-8, and the broken row shows."""
+    text = "成都市青羊区不动产登记中心\n".encode()
+    detected = detect(b"id,name\n" + broken + text)
+    assert (detected.encoding, detected.certain) == (Encoding.UTF_8, False)
+
+
 def test_a_character_on_the_border_of_two_blocks_is_no_error() -> None:
     """Blocks are cut between lines, never inside a character."""
     text = ("张" * 9 + "\n") * 120_000

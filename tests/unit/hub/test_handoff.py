@@ -7,8 +7,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from agent.model import Outcome
+from hub.errors import StoreUnavailable
+from hub.ingest.flusher import Flusher
 from hub.ingest.handoff import Handoff
 from hub.ingest.items import Arrival, Refusal
+from hub.ingest.storer import Storer
 
 ARRIVAL = Arrival(
     0, "bdc-01", "ing.bdc-01", "agent.bdc-01", "m", "t", "", b"x" * 10, b"", "", "{}", datetime(2026, 1, 1, tzinfo=UTC)
@@ -74,8 +77,11 @@ def test_an_era_that_is_over_is_not_acked() -> None:
     """A group that commits after its connection was given up acks nothing: its tags mean nothing any more."""
     handoff = Handoff(10, 1000)
     handoff.put(item(1))
-    era, items = handoff.take(5, 0)
+    handoff.put(item(2))
+    era, items = handoff.take(1, 0)
+    handoff.take(1, 0)
     handoff.reset()
+    assert not handoff.idle
     handoff.done(era, items)
     assert handoff.finished() == ([], None)
     handoff.failed(era, RuntimeError("x"))
@@ -99,3 +105,72 @@ def test_a_wait_ends_with_news() -> None:
     handoff.done(era, items)
     assert waited.wait(5)
     thread.join()
+
+
+class Flushes:
+    """A store that is told to flush."""
+
+    def __init__(self, handoff: Handoff) -> None:
+        self.count = 0
+        self.error: Exception | None = None
+        self.told: list[object] = []
+        self.flusher = Flusher(handoff, self, committed=lambda: self.told.append(handoff.idle))
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.error is not None:
+            raise self.error
+
+
+def test_one_flush_covers_every_group_that_waits() -> None:
+    """Groups are acked after the flush and not before; however many wait, it is one."""
+    handoff = Handoff(10, 1000)
+    flushes = Flushes(handoff)
+    for tag in range(3):
+        handoff.put(item(tag))
+        flushes.flusher.later(*handoff.take(1, 0))
+    assert handoff.finished() == ([], None)
+    assert not handoff.idle
+    assert not flushes.flusher.drained()
+    flushes.flusher.run_once()
+    assert handoff.finished() == ([0, 1, 2], None)
+    assert (flushes.count, flushes.told, handoff.idle, flushes.flusher.drained()) == (1, [True], True, True)
+
+
+def test_a_flush_that_fails_acks_nothing() -> None:
+    """A disk or a server that is gone is trouble: everything is delivered again."""
+    handoff = Handoff(10, 1000)
+    flushes = Flushes(handoff)
+    flushes.error = StoreUnavailable(why="gone")
+    handoff.put(item(1))
+    flushes.flusher.later(*handoff.take(1, 0))
+    flushes.flusher.run_once()
+    assert handoff.finished() == ([], flushes.error)
+    assert handoff.idle
+
+
+class Records:
+    """An ingest that remembers how it was asked to commit."""
+
+    def __init__(self) -> None:
+        self.lazily: list[bool] = []
+
+    def store(self, items: object, fences: object, *, lazily: bool) -> None:
+        assert items
+        assert fences == {}
+        self.lazily.append(lazily)
+
+
+def test_only_a_group_with_others_behind_it_is_committed_lazily() -> None:
+    """Low load waits for the disk at once; under load the wait is shared."""
+    handoff, ingest = Handoff(10, 1000), Records()
+    flushes = Flushes(handoff)
+    storer = Storer(handoff, ingest, dict, group_messages=2, committed=lambda: None, flusher=flushes.flusher)  # type: ignore[arg-type]
+    for tag in range(5):
+        handoff.put(item(tag))
+    for _ in range(3):
+        storer.run_once()
+    assert ingest.lazily == [True, True, False]
+    assert handoff.finished() == ([4], None)
+    flushes.flusher.run_once()
+    assert handoff.finished() == ([0, 1, 2, 3], None)

@@ -61,6 +61,9 @@ class MemoryUnit:
     def stored_ids(self, flow_id: int, ids: Sequence[str]) -> frozenset[str]:
         return frozenset(one for one in ids if (flow_id, one) in self.records)
 
+    def commit_lazily(self) -> None:
+        raise AssertionError
+
     def write(self, flows: Iterable[FlowState], changes: Changes, at: datetime) -> None:
         assert at == AT
         for flow in flows:

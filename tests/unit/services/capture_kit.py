@@ -134,7 +134,7 @@ class Bench:
         def target() -> None:
             try:
                 self.run()
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - raised again in the thread of the test
                 raised.append(error)
 
         worker = threading.Thread(target=target, daemon=True)
@@ -161,9 +161,7 @@ class Bench:
             message = entry.message
             if message.kind is MessageKind.RECORDS:
                 envelope = open_body(message.body, message.encoding, Limits())
-                found += [
-                    Sent(message.sequence, r.id, r.op, _json(r.key), _json(r.data), r.at) for r in envelope.records
-                ]
+                found += [Sent(message.sequence, r.id, r.op, _json(r.key), _json(r.data), r.at) for r in envelope.records]
         return found
 
     def names(self) -> list[tuple[Any, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given, settings
@@ -155,7 +156,7 @@ def test_a_polled_table_ends_up_as_it_is(acts: list[Act], overlap: int, page_row
     for key, history in life.history.items():
         events = [record.data["name"] for record in sent if record.key["id"] == key]
         assert is_subsequence(events, history)
-        assert all(one != other for one, other in zip(events, events[1:], strict=False))
+        assert all(one != other for one, other in pairwise(events))
     life.bench.service.finish()
 
 

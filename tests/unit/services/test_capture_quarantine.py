@@ -90,9 +90,7 @@ def test_a_restart_does_not_forget_which_items_are_open() -> None:
 
 def test_doubtful_values_are_sent_and_counted() -> None:
     """A check that only warns lets the record through; the doubts are told by field and reason."""
-    spec = MapSpec(
-        fields=(FieldSpec("id", "id"), FieldSpec("name", "name", check="cn-id", on_fail=OnFail.WARN)), key=("id",)
-    )
+    spec = MapSpec(fields=(FieldSpec("id", "id"), FieldSpec("name", "name", check="cn-id", on_fail=OnFail.WARN)), key=("id",))
     bench = Bench(spec=spec)
     bench.script.put((1, "110105194912310021"), (2, "x"), (3, "11010519491231002X"))
     bench.run()
@@ -188,7 +186,7 @@ def test_a_record_that_is_still_wrong_stays_open() -> None:
 
 def test_a_record_captured_in_the_meantime_is_superseded() -> None:
     """If a later version of the key was captured, the item closes and nothing is sent."""
-    bench, items = quarantined((1, "A"))
+    bench, _ = quarantined((1, "A"))
     item = Quarantined("q1", FLOW, "people", "", '[["i","1"]]', b"{}", "required", "HT-R001", "name", "", {}, bench.clock.now())
     bench.store.tables.quarantine(item)
     assert retry(bench, ["q1"]) == {"q1": Closed.SUPERSEDED}

@@ -45,7 +45,9 @@ def test_a_position_of_something_else_is_never_read_on_from(other: Belonging) ->
     assert "秘密" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["5", "{}", "[]", "null", '{"of":[],"load":{}}', '{"of":["public.qszt"],"jump":{}}', "{", "\udc80"])
+@pytest.mark.parametrize(
+    "text", ["5", "{}", "[]", "null", '{"of":[],"load":{}}', '{"of":["public.qszt"],"jump":{}}', "{", "\udc80"]
+)
 def test_what_is_no_position_is_a_lost_one(text: str) -> None:
     """Anything else than a position of a table is told as lost."""
     with pytest.raises(SourceGone):
