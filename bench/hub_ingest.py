@@ -60,22 +60,23 @@ from hub.store.postgres import Postgres
 from hub.testing import SampleDepartment, StillHub
 
 FIELDS = (
-    ("unit_no", lambda n, r: f"5101{n:024d}"),
-    ("owner_name", lambda n, r: r.choice("赵钱孙李周吴郑王䶮") + r.choice("伟芳娜敏静丽强磊军洋")),
+    ("unit_no", lambda n, r: f"5101{n:010d}"),
+    ("owner", lambda n, r: r.choice("赵钱孙李周吴郑王䶮") + r.choice("伟芳娜敏静丽强磊军洋")),
     ("owner_id", lambda n, r: f"51010219{r.randrange(5000, 9999)}{r.randrange(101, 1231):04d}{r.randrange(1000):03d}X"),
-    ("owner_kind", lambda n, r: r.choice(("person", "company"))),
-    ("certificate_no", lambda n, r: f"川(2024)成都市不动产权第{r.randrange(10**7):07d}号"),
-    ("address", lambda n, r: f"四川省成都市武侯区天府大道{r.randrange(3000)}号{r.randrange(40)}栋{r.randrange(30)}层"),
+    ("kind", lambda n, r: r.choice("123")),
+    ("cert_no", lambda n, r: f"川(2024){r.randrange(10**7):07d}"),
+    ("address", lambda n, r: f"武侯区天府大道{r.randrange(3000)}号"),
     ("area", lambda n, r: f"{r.randrange(2000, 20000) / 100:.2f}"),
-    ("use", lambda n, r: r.choice(("residential", "commercial", "office"))),
-    ("right_kind", lambda n, r: "ownership"),
+    ("use", lambda n, r: r.choice(("10", "20", "30"))),
     ("status", lambda n, r: r.choice(("active", "cancelled"))),
-    ("registered_on", lambda n, r: f"20{r.randrange(10, 26)}-{r.randrange(1, 13):02d}-{r.randrange(1, 29):02d}"),
+    ("date", lambda n, r: f"20{r.randrange(10, 26)}-{r.randrange(1, 13):02d}-{r.randrange(1, 29):02d}"),
     ("price", lambda n, r: f"{r.randrange(10**6, 10**8) / 100:.2f}"),
     ("region", lambda n, r: "510107"),
     ("phone", lambda n, r: f"138{r.randrange(10**8):08d}"),
-    ("note", lambda n, r: None if n % 3 else "共有"),
+    ("floor", lambda n, r: r.randrange(40)),
+    ("note", lambda n, r: None),
 )
+
 
 SERVER = {"shared_buffers": "'256MB'", "max_wal_size": "'4GB'", "wal_compression": "on", "wal_buffers": "'16MB'"}
 """What docs/hub.md recommends, scaled to a small machine; fsync stays on."""
@@ -162,7 +163,7 @@ def make_messages(department: SampleDepartment, messages: int, records: int, fir
             data = json.dumps(
                 {name: make(number, rng) for name, make in FIELDS}, ensure_ascii=False, separators=(",", ":")
             ).encode()
-            key = b'{"unit_no":"5101%024d"}' % number
+            key = b'{"unit_no":"5101%010d"}' % number
             rows.append(encode_record(secrets.token_hex(16), Op.UPSERT, key, data))
         made.append(department.records(sequence, rows))
     return made

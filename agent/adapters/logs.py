@@ -80,6 +80,11 @@ def hear_libraries(log: EventLog) -> None:
     logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 
+def silence_libraries() -> None:
+    """Let libraries say nothing: for commands, which tell people what happened in their own words."""
+    logging.getLogger().handlers = [logging.NullHandler()]
+
+
 class _Limiter:
     def __init__(self, clock: Clock, burst: int, window_secs: float) -> None:
         self._clock = clock

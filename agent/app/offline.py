@@ -31,11 +31,13 @@ def handlers(settings: AgentFile) -> Offline:
     @contextmanager
     def opened() -> Iterator[Mapping[str, Handler]]:
         # Loading the parts of an agent takes a while, and only a command without a running agent needs them.
+        from agent.adapters.logs import silence_libraries  # noqa: PLC0415
         from agent.app.calls import desk_calls  # noqa: PLC0415
         from agent.app.composer import Composer  # noqa: PLC0415
         from agent.app.places import open_store  # noqa: PLC0415
         from agent.events import Events  # noqa: PLC0415
 
+        silence_libraries()
         events = Events()
         with ExitStack() as stack:
             store = open_store(settings, events)

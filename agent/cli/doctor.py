@@ -35,8 +35,10 @@ _SUBJECTS: Final = {
 @pass_session
 def doctor(session: Session) -> ExitCode:
     """Run all checks."""
+    from agent.adapters.logs import silence_libraries  # noqa: PLC0415 - as below
     from agent.app.checks import check_all  # noqa: PLC0415 - drivers and the broker client; help pages do without
 
+    silence_libraries()
     settings = load_agent_settings([session.config]).value
     findings = check_all(settings, os.environ)
     session.output.data([_as_json(one) for one in findings], lambda: _lines(session, findings))

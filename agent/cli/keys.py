@@ -26,7 +26,7 @@ from agent.wire.keys import ALGORITHMS, read_enrolment
 from agent.wire.signature import KeyState, PublicKey
 
 _STATES: Final = {KeyState.ACTIVE: N_("active"), KeyState.RETIRING: N_("retiring"), KeyState.REVOKED: N_("revoked")}
-_COLUMNS: Final = (N_("key"), N_("algorithm"), N_("owner"), N_("state"))
+_COLUMNS: Final = (N_("signing key"), N_("algorithm"), N_("owner"), N_("state"))
 
 
 @group("keys", N_("Signing keys of this agent, and keys of the hub it trusts."))

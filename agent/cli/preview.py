@@ -17,6 +17,7 @@ from agent.i18n import N_, _
 from agent.standards.judgement import Severity
 
 if TYPE_CHECKING:
+    from agent.adapters.logs import silence_libraries  # noqa: PLC0415 - as below
     from agent.app.preview import Preview
     from agent.mapping.explain import Explained
 
@@ -37,6 +38,7 @@ def preview(session: Session, flow: str, count: int) -> ExitCode:
     """Show some rows."""
     from agent.app.preview import preview as look  # noqa: PLC0415 - connectors and maps; help pages do without
 
+    silence_libraries()
     settings = load_agent_settings([session.config]).value
     found = look(settings, os.environ, flow, count)
     session.output.data(_as_json(found), lambda: _lines(session, found))

@@ -169,7 +169,7 @@ def _chain(session: Session, overview: Overview) -> str:
 
 _SENTENCES: Final = {
     "silent": N_("the agent holds its store, but does not answer on its control socket  → look at its log"),
-    "broker": N_("no connection to the message broker: {why}  → {hint}"),
+    "broker": N_("{why}  → {hint}"),
     "disk": N_("no room on the disk of {why}: capture waits, sending goes on  → free some space"),
     "stuck": N_("no progress in: {why}  → look at the log; the service manager restarts the agent"),
     "paused-operator": N_("{title} is paused: {why}  → huitong flow resume {flow}"),

@@ -135,8 +135,8 @@ def _with_deletes(mapper: Mapper, rows: Sequence[tuple[object, ...]], ops: Seque
         whole.rejected += [replace(r, row=places[r.row]) for r in mapped.rejected]
         whole.warnings += [replace(w, row=places[w.row]) for w in mapped.warnings]
     merged.sort(key=lambda event: event[0])
-    numbers, keys, key_json, data, digests = zip(*merged, strict=True) if merged else ((), (), (), (), ())
-    return Events(numbers, keys, key_json, data, digests), whole
+    columns = [list(column) for column in zip(*merged, strict=True)] or [[], [], [], [], []]
+    return Events(*columns), whole
 
 
 def _news(events: Events, known: Known | None) -> list[bool]:

@@ -18,14 +18,14 @@ from connectors.file_drop.settings import FileDropFrom
 def check_folder(settings: FileDropFrom, layout: Layout, folder: Folder, wanted: Sequence[str]) -> Sequence[Finding]:
     """Look at the folder, at those beside it and at the head of the first file. Changes nothing."""
     try:
-        names = folder.all_names()
+        first = min(folder.all_names(), key=natural_key, default=None)
     except HuitongError as error:
         return [_failed(N_("folder"), error)]
     findings = [Finding(N_("folder"), ok=True, text=N_("{path} can be read"), details={"path": str(settings.folder)})]
     targets = [settings.rejected_folder] if settings.then == "keep" else [settings.archive_folder, settings.rejected_folder]
     for target in targets:
         findings += _target(settings.folder, target, moves=settings.then != "keep")
-    findings += _first_file(min(names, key=natural_key, default=None), folder, layout, wanted)
+    findings += _first_file(first, folder, layout, wanted)
     return findings
 
 

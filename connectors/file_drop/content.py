@@ -22,6 +22,9 @@ from agent.formats.errors import BadFile
 from connectors.file_drop.position import Identity
 
 _BLOCK_BYTES: Final = 1 << 20
+_LOOK_BYTES: Final = 1 << 17
+"""What is looked at together; trying an encoding takes many times as much memory."""
+
 HEAD_BYTES: Final = 4096
 
 
@@ -159,7 +162,7 @@ class _Hashing:
 
     def read(self, size: int, /) -> bytes:
         """Return the next octets."""
-        octets = self._stream.read(size) or b""
+        octets = self._stream.read(min(size, _LOOK_BYTES)) or b""
         self._sha256.update(octets)
         self.size_bytes += len(octets)
         return octets

@@ -78,9 +78,9 @@ class Folder:
         names = heapq.nsmallest(self._at_once, self._candidates(), key=natural_key)
         return self._stable(names) if self._ready == "stable" else names
 
-    def all_names(self) -> set[str]:
-        """Return the names of all files that match, complete or not."""
-        return set(self._candidates())
+    def all_names(self) -> Iterator[str]:
+        """Yield the names of all files that match, complete or not. Raises SourceUnavailable, SourceRefused at the first."""
+        return self._candidates()
 
     def due_secs(self) -> float | None:
         """Return in how many seconds a file that is watched for stability may be complete; None if there is none."""

@@ -75,7 +75,7 @@ class FileDropSource:
     def open(self, state: FlowState) -> str:
         """See ports.Source. Creates the folders for files that were read."""
         self.close()
-        self._folder.all_names()  # raises what is wrong with the folder
+        next(self._folder.all_names(), None)  # raises what is wrong with the folder
         self._finisher.prepare()
         self._drops = DropLedger(state.memory, keep=self._settings.then == "keep")
         self._just_opened = True

@@ -192,7 +192,10 @@ SIGNATURES: Cases = {
     "key a path": (claim(kid="../../../etc/passwd"), "unknown_key"),
     "key an SQL text": (claim(kid="' OR 1=1 --"), "unknown_key"),
     "key with NUL": (claim(kid="\0"), "unknown_key"),
-    "key brought along": (header(lambda said: said.update(kid="x", jwk={"kty": "OKP", "crv": "Ed25519", "x": "AA"})), "unknown_key"),
+    "key brought along": (
+        header(lambda said: said.update(kid="x", jwk={"kty": "OKP", "crv": "Ed25519", "x": "AA"})),
+        "unknown_key",
+    ),
     "key at an address": (header(lambda said: said.update(kid="x", jku="https://evil.invalid/keys")), "unknown_key"),
     "made for a control message": (claim(typ=CONTROL), "typ_mismatch"),
     "made for a receipt": (claim(typ=RECEIPT), "typ_mismatch"),
@@ -215,7 +218,10 @@ SIGNATURES: Cases = {
     "header an array": (header(spell=lambda said: compact([said])), "bad_header"),
     "header deep": (header(spell=lambda _: b'{"alg":' + b"[" * 40 + b"]" * 40 + b"}"), "bad_header"),
     "header with a byte order mark": (header(spell=lambda said: b"\xef\xbb\xbf" + compact(said)), "bad_header"),
-    "header in GBK": (header(lambda said: said.update(x="张"), spell=lambda said: json.dumps(said, ensure_ascii=False).encode("gbk")), "bad_header"),
+    "header in GBK": (
+        header(lambda said: said.update(x="张"), spell=lambda said: json.dumps(said, ensure_ascii=False).encode("gbk")),
+        "bad_header",
+    ),
     "an extension not critical": (claim(exp=1), STORED),
 }
 
@@ -434,7 +440,10 @@ CONTROLS: Cases = {
     "hello of too many types": (control(HELLO | {"types_pending": ["x"] * 1001}), "malformed"),
     "hello with flows as a list": (control(HELLO | {"flows": ["people"]}), "malformed"),
     "hello with a flow of odd name": (control(HELLO | {"flows": {"../x": {"epoch": "e", "next_sequence": "1"}}}), "malformed"),
-    "hello with a sequence below zero": (control(HELLO | {"flows": {"people": {"epoch": "e", "next_sequence": "-1"}}}), "malformed"),
+    "hello with a sequence below zero": (
+        control(HELLO | {"flows": {"people": {"epoch": "e", "next_sequence": "-1"}}}),
+        "malformed",
+    ),
     "hello with a sequence of 20 digits": (
         control(HELLO | {"flows": {"people": {"epoch": "e", "next_sequence": "9" * 20}}}),
         "malformed",

@@ -90,7 +90,9 @@ def jws(change: Callable[[str], object]) -> Make:
     return make
 
 
-def header(change: Callable[[dict[str, Any]], object] = lambda _: None, *, spell: Callable[[dict[str, Any]], bytes] = compact) -> Make:
+def header(
+    change: Callable[[dict[str, Any]], object] = lambda _: None, *, spell: Callable[[dict[str, Any]], bytes] = compact
+) -> Make:
     """A good message whose protected header says something else, or is spelled otherwise; signed with the right key."""
 
     def make(department: SampleDepartment) -> Delivered:

@@ -66,7 +66,7 @@ def test_the_broker_dies_and_is_restarted(make_breakable: MakeWorld, long_run: b
 def test_the_broker_freezes(make_breakable: MakeWorld) -> None:
     """SIGSTOP leaves connections open and silent: the agent notices by heartbeat, captures on, and sends when it thaws."""
     world = begin(make_breakable(environment={"WORLD_HEARTBEAT_SECS": "1"}))
-    freeze(world, within_secs=10)
+    freeze(world, within_secs=20)
 
 
 @pytest.mark.long

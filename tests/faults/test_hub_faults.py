@@ -19,7 +19,7 @@ HUBS = ("hub", "hub-2")
 
 @pytest.fixture
 def breakable_postgres(private_postgres: PostgresNode) -> Iterator[PostgresNode]:
-    """A database server of the test's own; it runs again when the world is taken down."""
+    """A database server of the test's own. Ask for it before the world, which is then taken down first."""
     yield private_postgres
     if not private_postgres.running:
         private_postgres.start()
@@ -77,7 +77,7 @@ def at_work(world: World) -> str:
     return next((pids.get(owner.split(":")[1], "") for (owner,) in rows if owner), "")
 
 
-def test_the_database_of_the_hub_dies(make_world: MakeWorld, breakable_postgres: PostgresNode, long_run: bool) -> None:
+def test_the_database_of_the_hub_dies(breakable_postgres: PostgresNode, make_world: MakeWorld, long_run: bool) -> None:
     """While its database is gone the hub acks nothing; when it is back everything is stored, once."""
     world = begin(make_world(stack=Stack(store=breakable_postgres)))
     for _ in range(5 if long_run else 2):
@@ -91,7 +91,7 @@ def test_the_database_of_the_hub_dies(make_world: MakeWorld, breakable_postgres:
     assert world.events("hub", "store_lost")
 
 
-def test_the_database_of_the_source_dies(make_world: MakeWorld, breakable_postgres: PostgresNode, long_run: bool) -> None:
+def test_the_database_of_the_source_dies(breakable_postgres: PostgresNode, make_world: MakeWorld, long_run: bool) -> None:
     """Killed or restarted in the middle of the load, the source is read on from the last position."""
     world = begin(make_world(stack=Stack(source=breakable_postgres)))
     for number in range(6 if long_run else 2):
