@@ -20,6 +20,7 @@ from agent.app.composer import Composer
 from agent.app.face import Face
 from agent.app.overview import Live, Overview, gather, reason_of
 from agent.app.places import open_store
+from agent.app.trust import Trust
 from agent.app.witness import Witness
 from agent.events import CallFailed, Events, FlowPaused
 from agent.services.capture import CaptureService
@@ -56,6 +57,7 @@ class Agent:
 
     supervisor: Supervisor
     store: SqliteStore
+    trust: Trust
     captures: Mapping[str, CaptureService]
     observers: Observers
 
@@ -133,7 +135,7 @@ def _compose(parts: Composer, environment: Mapping[str, str], observers: Observe
     observers.metrics.watch_outbox(store.depth, parts.reader.causes, lambda: _size_of(store))
     observers.metrics.watch_certificates(expiries(settings))
     _tell_pauses(store, events)
-    return Agent(Supervisor(services, events, parts.clock), store, captures, observers)
+    return Agent(Supervisor(services, events, parts.clock), store, parts.trust, captures, observers)
 
 
 def _health(listen: str, parts: Composer, observers: Observers) -> HealthService:

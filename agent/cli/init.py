@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -22,6 +23,10 @@ from agent.settings.files import PARTS_FOLDER, configuration_files
 from agent.settings.load import Loaded, assemble
 from agent.settings.message_types import MessageTypeFile, check_messages, load_message_types
 from connectors import BUILTIN
+
+if TYPE_CHECKING:
+    from agent.app.propose import Described, Proposal
+    from agent.app.starter import FlowDraft
 
 STDOUT: Final = Path("-")
 _FLOW: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
@@ -153,54 +158,75 @@ _NEXT_FLOW: Final = (
 
 def _from_table(session: Session, wanted: Wanted, place: str) -> ExitCode:
     from agent.app.describe import describe_connection  # noqa: PLC0415 - as above
+    from agent.app.starter import block_scalar  # noqa: PLC0415 - as above
 
     name, _slash, table = place.partition("/")
     if not table:
         raise click.UsageError(_(N_("--from-table takes CONNECTION/TABLE, for example registry/public.person")))
-    new = (name, wanted.connection) if wanted.connection else None
-    base = _base(session, wanted)
-    settings = _load([*base, _connection_part(*new)] if new else base).value
+    target, flow = _target(session, wanted, table)
+    base = _base(session, wanted, target)
+    new = (name, wanted.connection or _defined_in(target, name))
+    settings = _load([*base, _connection_part(*new)] if new[1] else base).value
     described = describe_connection(settings, os.environ, name, table)
     proposal, definition = _proposed(settings, wanted, described)
-    cursor = [("cursor", described.cursor, "")] if described.cursor else []
+    cursor = [("cursor", block_scalar(described.cursor), "")] if described.cursor else []
     source = [
         ("connection", name, ""),
-        ("table", table, described.comment),
+        ("table", block_scalar(table), described.comment),
         ("key", _list(proposal.key), _(_GUESSED_KEY) if proposal.guessed_key else ""),
         *cursor,
         ("every", "30s" if cursor else "10m", "" if cursor else _(_NO_CURSOR)),
     ]
-    return _flow(session, wanted, base, _draft(wanted, table, described, proposal, definition, source, connection=new))
+    draft = _draft(flow, described, proposal, definition, source, connection=new if new[1] else None)
+    return _write_flow(session, target, base, draft)
 
 
 def _from_csv(session: Session, wanted: Wanted, path: Path) -> ExitCode:
     from agent.app.describe import absolute, describe_csv  # noqa: PLC0415 - as above
+    from agent.app.starter import block_scalar  # noqa: PLC0415 - as above
 
     described, encoding, delimiter = describe_csv(path)
-    base = _base(session, wanted)
+    target, flow = _target(session, wanted, path.stem)
+    base = _base(session, wanted, target)
     proposal, definition = _proposed(_load(base).value, wanted, described)
+    files = str(absolute(path).parent / f"*{path.suffix}")
     source = [
-        ("files", str(absolute(path).parent / f"*{path.suffix}"), _(N_("every file of this kind in the folder"))),
+        ("files", block_scalar(files), _(N_("every file of this kind in the folder"))),
         ("ready", "stable", _(N_("a file is read when it has stopped growing; surer: ok-file, rename"))),
         ("encoding", encoding.value, ""),
-        *([("delimiter", delimiter, "")] if delimiter != "," else []),
+        *([("delimiter", json.dumps(delimiter), "")] if delimiter != "," else []),
         ("key", _list(proposal.key), _(_GUESSED_KEY) if proposal.guessed_key else ""),
         ("then", "archive", _(N_("read files go to archive/, rows that are not accepted to rejected/ with the reason"))),
     ]
-    draft = _draft(wanted, path.stem, described, proposal, definition, source, same_names=definition is None)
-    return _flow(session, wanted, base, draft)
+    draft = _draft(flow, described, proposal, definition, source, same_names=definition is None)
+    return _write_flow(session, target, base, draft)
 
 
 _GUESSED_KEY: Final = N_("a guess: the columns that together name one record for ever")
 _NO_CURSOR: Final = N_("no column shows when a row was changed: the whole table is read and compared each time")
 
 
-def _base(session: Session, wanted: Wanted) -> list[Document]:
+def _target(session: Session, wanted: Wanted, name: str) -> tuple[Path, str]:
+    """Return the file to write and the id of its flow."""
+    flow = wanted.flow or flow_id(name)
+    folder = configuration_files(session.config)[0].parent / PARTS_FOLDER
+    return wanted.target or folder / f"{flow}.yaml", flow
+
+
+def _base(session: Session, wanted: Wanted, target: Path) -> list[Document]:
     """Return the configuration that the new file joins; a starter where there is none yet."""
     files = configuration_files(session.config)
     if not files[0].exists():
         return [parse_document(_starter(wanted), str(files[0]))]
-    return [read_document(file) for file in files if wanted.target is None or file != wanted.target]
+    return [read_document(file) for file in files if file != target]
+
+
+def _defined_in(target: Path, connection: str) -> Mapping[str, str]:
+    """Return the fields of a connection that the file to be written anew holds so far; none when it does not."""
+    found = read_document(target).data if target.exists() else None
+    sections = found.get("connections") if isinstance(found, dict) else None
+    fields = sections.get(connection) if isinstance(sections, dict) else None
+    return {str(name): str(value) for name, value in fields.items()} if isinstance(fields, dict) else {}
 
 
 def _connection_part(name: str, fields: Mapping[str, str]) -> Document:
@@ -216,7 +242,7 @@ def _list(names: Sequence[str]) -> str:
     return f"[{', '.join(map(scalar, names))}]"
 
 
-def _proposed(settings: AgentFile, wanted: Wanted, described: Any) -> tuple[Any, MessageTypeFile | None]:
+def _proposed(settings: AgentFile, wanted: Wanted, described: Described) -> tuple[Proposal, MessageTypeFile | None]:
     from agent.app.propose import propose  # noqa: PLC0415 - as above
 
     definition = load_message_types(settings.message_types).get(wanted.message) if wanted.message else None
@@ -238,19 +264,17 @@ def _proposed(settings: AgentFile, wanted: Wanted, described: Any) -> tuple[Any,
 
 
 def _draft(
-    wanted: Wanted,
-    name: str,
-    described: Any,
-    proposal: Any,
+    flow: str,
+    described: Described,
+    proposal: Proposal,
     definition: MessageTypeFile | None,
     source: Sequence[tuple[str, str, str]],
     *,
     connection: tuple[str, Mapping[str, str]] | None = None,
     same_names: bool = False,
-) -> Any:
+) -> FlowDraft:
     from agent.app.starter import FlowDraft  # noqa: PLC0415 - as above
 
-    flow = wanted.flow or flow_id(name)
     own = getattr(definition.title, language()) if definition else ""
     return FlowDraft(
         flow=flow,
@@ -275,13 +299,11 @@ def flow_id(name: str) -> str:
     return plain if _FLOW.fullmatch(plain) else f"flow-{plain}".strip("-")[:63]
 
 
-def _flow(session: Session, wanted: Wanted, base: Sequence[Document], draft: Any) -> ExitCode:
+def _write_flow(session: Session, target: Path, base: Sequence[Document], draft: FlowDraft) -> ExitCode:
     from agent.app.starter import flow_text  # noqa: PLC0415 - as above
 
-    target = wanted.target or configuration_files(session.config)[0].parent / PARTS_FOLDER / f"{draft.flow}.yaml"
     text = flow_text(draft)
-    others = [document for document in base if Path(document.file.path) != target]
-    _load([*others, parse_document(text, str(target) if target != STDOUT else _(N_("the new file")))])
+    _load([*base, parse_document(text, str(target) if target != STDOUT else _(N_("the new file")))])
     if not _write(session, target, text):
         return ExitCode.FAILED
     missing = list(draft.proposal.missing)

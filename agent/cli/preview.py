@@ -17,7 +17,6 @@ from agent.i18n import N_, _
 from agent.standards.judgement import Severity
 
 if TYPE_CHECKING:
-    from agent.adapters.logs import silence_libraries  # noqa: PLC0415 - as below
     from agent.app.preview import Preview
     from agent.mapping.explain import Explained
 
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 @pass_session
 def preview(session: Session, flow: str, count: int) -> ExitCode:
     """Show some rows."""
+    from agent.adapters.logs import silence_libraries  # noqa: PLC0415 - as below
     from agent.app.preview import preview as look  # noqa: PLC0415 - connectors and maps; help pages do without
 
     silence_libraries()

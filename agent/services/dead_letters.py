@@ -65,11 +65,25 @@ def discarded() -> Outcome:
 class Files(Protocol):
     """Where things are looked up; `StoreReader` is one."""
 
-    def trace(self, message_id: str) -> Trace | None: ...  # noqa: D102
-    def item(self, item_id: str) -> Item | None: ...  # noqa: D102
-    def refused(self, record: str) -> Sequence[Refusal]: ...  # noqa: D102
-    def entry(self, message_id: str) -> OutboxEntry | None: ...  # noqa: D102
-    def carried(self, message_id: str) -> Sequence[LedgerRow]: ...  # noqa: D102
+    def trace(self, message_id: str) -> Trace | None:
+        """Return everything known of one message; None when it is unknown."""
+        ...
+
+    def item(self, item_id: str) -> Item | None:
+        """Return one quarantined input; None when it is unknown."""
+        ...
+
+    def refused(self, record: str) -> Sequence[Refusal]:
+        """Return the refusals of one record."""
+        ...
+
+    def entry(self, message_id: str) -> OutboxEntry | None:
+        """Return a message with its body; None when it is unknown or purged."""
+        ...
+
+    def carried(self, message_id: str) -> Sequence[LedgerRow]:
+        """Return the ledger rows whose last version a message carried."""
+        ...
 
 
 class Capturing(Protocol):

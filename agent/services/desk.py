@@ -29,10 +29,21 @@ UNSETTLED: Final = (State.PENDING, State.CONFIRMED)
 class DeskStore(CaptureLog, Outbox, Protocol):
     """The store as a desk uses it."""
 
-    def discard(self, message_ids: Sequence[str], voids: Sequence[ExchangeMessage], by: Operator) -> Future[None]: ...  # noqa: D102
-    def close_items(self, subjects: Sequence[str], how: Closed, by: Operator) -> Future[int]: ...  # noqa: D102
-    def close_gap(self, flow: str, number: int, by: Operator) -> Future[bool]: ...  # noqa: D102
-    def note(self, action: str, subject: str, by: Operator) -> Future[None]: ...  # noqa: D102
+    def discard(self, message_ids: Sequence[str], voids: Sequence[ExchangeMessage], by: Operator) -> Future[None]:
+        """Give messages up for ever and enqueue the voids of their sequences, in one transaction."""
+        ...
+
+    def close_items(self, subjects: Sequence[str], how: Closed, by: Operator) -> Future[int]:
+        """Mark items as dealt with; returns how many were open."""
+        ...
+
+    def close_gap(self, flow: str, number: int, by: Operator) -> Future[bool]:
+        """Mark a gap as dealt with; False when there is no such open gap."""
+        ...
+
+    def note(self, action: str, subject: str, by: Operator) -> Future[None]:
+        """Keep what an operator did, for the auditor."""
+        ...
 
 
 class Sending(Protocol):

@@ -43,22 +43,37 @@ ENDED: Final = "restore"
 class RestoreStore(CaptureLog, Protocol):
     """The store as a restore uses it."""
 
-    def begin_epoch(self, epoch: str, by: Operator) -> Future[None]: ...  # noqa: D102
-    def unsettled(self, flow: str, limit: int) -> Sequence[OutboxEntry]: ...  # noqa: D102
-    def rewrap(self, flow: str, pairs: Sequence[Rewrapped]) -> Future[None]: ...  # noqa: D102
-    def note(self, action: str, subject: str, by: Operator) -> Future[None]: ...  # noqa: D102
+    def begin_epoch(self, epoch: str, by: Operator) -> Future[None]:
+        """Start a new history for every flow."""
+        ...
+
+    def unsettled(self, flow: str, limit: int) -> Sequence[OutboxEntry]:
+        """Return messages of earlier epochs that wait to be re-wrapped, in order."""
+        ...
+
+    def rewrap(self, flow: str, pairs: Sequence[Rewrapped]) -> Future[None]:
+        """Let messages of the new epoch take over the records of old ones, in one transaction."""
+        ...
+
+    def note(self, action: str, subject: str, by: Operator) -> Future[None]:
+        """Keep what an operator did, for the auditor."""
+        ...
 
 
 class Diary(Protocol):
     """Where it is looked up what operators did; `StoreReader` is one."""
 
-    def actions(self, before: int | None = None, limit: int = 50) -> Sequence[Action]: ...  # noqa: D102
+    def actions(self, before: int | None = None, limit: int = 50) -> Sequence[Action]:
+        """Return what operators did, newest first."""
+        ...
 
 
 class RecordWriter(Protocol):
     """What writes messages of records; `agent.wire.envelope.MessageWriter` is one."""
 
-    def records(self, sequence: int, records: Sequence[bytes]) -> ExchangeMessage: ...  # noqa: D102
+    def records(self, sequence: int, records: Sequence[bytes]) -> ExchangeMessage:
+        """Return the signed message of records, in their order."""
+        ...
 
 
 WriterFor = Callable[[str, str, str, str], RecordWriter]

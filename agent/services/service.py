@@ -7,6 +7,7 @@ is therefore tested without a thread, and how a thread lives and dies is tested 
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Protocol
 
@@ -34,7 +35,7 @@ class Managed(Protocol):
         ...
 
 
-class Service:
+class Service(ABC):
     """Base of every service.
 
     Subclasses write `run_once`, which blocks for no more than a second or so, and where they need them `prepare`, `wake`,
@@ -54,9 +55,9 @@ class Service:
     def prepare(self) -> None:
         """Do what may fail before there is a thread (bind a port, open a file); its error leaves `start`."""
 
+    @abstractmethod
     def run_once(self) -> None:
         """Do one round. What it raises kills the service, and with it the process."""
-        raise NotImplementedError
 
     def wake(self) -> None:
         """Make a round in progress return soon. Any thread."""

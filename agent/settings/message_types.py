@@ -7,6 +7,7 @@ Those that ship with the product lie in config/message-types; a wheel carries th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -122,13 +123,19 @@ def load_message_types(extra: Path | None = None) -> MessageTypes:
     for folder in (shipped_folder(), *((extra,) if extra else ())):
         for path in sorted(folder.glob("*.yaml")):
             try:
-                definition = load([path], MessageTypeFile).value
+                definition = _read(path, path.stat().st_mtime_ns)
                 known[definition.name] = definition
             except SettingsError as error:
                 problems += error.problems
     if problems:
         raise SettingsError(problems=tuple(problems))
     return known
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, _changed_at: int) -> MessageTypeFile:
+    """Read one definition; a command asks for all of them more than once, and parsing YAML is what it waits for."""
+    return load([path], MessageTypeFile).value
 
 
 def check_messages(raw: Raw) -> Iterator[Misfit | Problem]:

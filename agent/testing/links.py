@@ -7,6 +7,7 @@ closed fails together, what is in flight when the connection breaks is in doubt,
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -59,7 +60,7 @@ class Broker(Protocol):
         """Remove and return the message that was offered."""
 
 
-class Link:
+class Link(ABC):
     """What both kinds share: being open, being broken, being woken."""
 
     def __init__(self, broker: Broker, user: str) -> None:
@@ -85,8 +86,9 @@ class Link:
             self._broker.changed.wait_for(lambda: self._woken or self.lost is not None or self._news(), timeout_secs)
         self._woken = False
 
+    @abstractmethod
     def _news(self) -> bool:
-        raise NotImplementedError
+        """Say whether there is something to return."""
 
 
 class MemorySink(Link):

@@ -162,6 +162,11 @@ class Command(click.Command):
     help: Any = _Translated()
     short_help: Any = _Translated()
 
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """Return the help option of the command line around us: it knows -h too, and where results are written."""
+        root = ctx.find_root()
+        return super().get_help_option(ctx) if root is ctx else root.command.get_help_option(root)
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters and the global options."""
         own = super().get_params(ctx)

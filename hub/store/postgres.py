@@ -17,6 +17,9 @@ from hub.store.dialect import driver_connection
 if TYPE_CHECKING:
     import psycopg
 
+APPLICATION: Final = "huitong-hub"
+"""What our sessions are called at the server."""
+
 _OPTIONS: Final = {
     # A receipt is a promise: whatever the server's default, a commit waits for the disk.
     "synchronous_commit": "on",
@@ -24,6 +27,10 @@ _OPTIONS: Final = {
     "lock_timeout": "10s",
     "statement_timeout": "120s",
     "TimeZone": "UTC",
+    # The server, too, notices within half a minute that our machine is gone, and gives our locks away.
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 _MESSAGE_COLUMNS: Final = tuple(field.name for field in fields(MessageRow))
@@ -72,7 +79,7 @@ class Postgres:
         security = {"sslmode": self.sslmode, **({"sslrootcert": self.sslrootcert} if self.sslrootcert else {})}
         return {
             "options": " ".join(f"-c {name}={value}" for name, value in _OPTIONS.items()),
-            "application_name": "huitong-hub",
+            "application_name": APPLICATION,
             "connect_timeout": 10,
             "keepalives_idle": 10,
             "keepalives_interval": 5,

@@ -20,6 +20,12 @@ from agent.wire.signature import CONTROL, MESSAGE, Signer, detached_jws
 from hub.testing import SampleDepartment
 
 Make = Callable[[SampleDepartment], Delivered]
+Cases = dict[str, tuple[Make, str]]
+"""Name → how to make the message, and the word with which it is refused."""
+
+STORED = "stored"
+"""In place of a word: it only looks wrong."""
+
 SEQUENCE = 5
 """The sequence bad messages are given; good ones stand before and after it."""
 

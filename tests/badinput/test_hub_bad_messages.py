@@ -22,8 +22,8 @@ from hub.store.opening import open_store
 from hub.store.postgres import Postgres
 from hub.testing import SampleDepartment, StillHub
 from tests.badinput.kit import in_both_languages
-from tests.badinput.message_cases import CASES, STORED
-from tests.badinput.messages import SEQUENCE
+from tests.badinput.message_cases import CASES
+from tests.badinput.messages import SEQUENCE, STORED
 from tests.planted.ledgers import in_the_broker
 from tests.planted.line import CODE, Line
 

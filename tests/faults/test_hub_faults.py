@@ -5,12 +5,21 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 
+import psycopg
 import pytest
 
-from agent.testing.nodes.postgres import PostgresNode
+from agent.adapters.clock import SystemClock
+from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
+from hub.model import Department, DepartmentState
+from hub.store.leases import PostgresLeases
+from hub.store.migrate import migrate
+from hub.store.opening import open_store
+from hub.store.postgres import APPLICATION, Postgres
+from hub.store.registry import SqlRegistry
 from tests.faults.conftest import MakeWorld
-from tests.faults.world import Stack, World
+from tests.faults.world import Stack, World, pause
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
@@ -55,6 +64,7 @@ def test_of_two_hubs_one_is_killed(make_world: MakeWorld, on_postgres: Stack) ->
     world.prove()
 
 
+@pytest.mark.long
 def test_of_two_hubs_one_falls_asleep(make_world: MakeWorld, on_postgres: Stack) -> None:
     """A hub process that is stopped longer than its lease and wakes up again writes nothing under the lease it has lost."""
     world = begin(make_world(stack=on_postgres), HUBS)
@@ -68,6 +78,26 @@ def test_of_two_hubs_one_falls_asleep(make_world: MakeWorld, on_postgres: Stack)
         os.kill(world.pid(sleeper), signal.SIGCONT)
     world.await_more(20)
     world.prove()
+
+
+def test_a_writer_frozen_in_a_copy_holds_nobody_up(pg_database: PostgresDatabase) -> None:
+    """No timeout of the server ends a session in the middle of a COPY: others go on without its leases, then cut it off."""
+    db = pg_database
+    store = open_store(Postgres(db.host, db.port, db.database, db.user, db.password))
+    migrate(store)
+    for code in ("dept-1", "dept-2"):
+        SqlRegistry(store).admit(Department(code, "", "", DepartmentState.ADMITTED, SystemClock().now()), None, "test")
+    leases = PostgresLeases(store, silent_secs=1.0)
+    leases.hold("frozen", 0.01)
+    with closing(psycopg.connect(db, application_name=APPLICATION)) as frozen, frozen.cursor() as cursor:
+        cursor.execute("SELECT fence FROM lease WHERE department = 'dept-1' FOR SHARE")
+        with pytest.raises(psycopg.OperationalError), cursor.copy("COPY member FROM STDIN"):  # noqa: PT012 - leaving it fails
+            assert set(leases.hold("b", 60)) == {"dept-2"}
+            pause(1.1)
+            held: set[str] = set()
+            while held != {"dept-1", "dept-2"}:  # the server takes a moment to end a session
+                held = set(leases.hold("b", 60))
+    store.close()
 
 
 def at_work(world: World) -> str:
@@ -84,7 +114,7 @@ def test_the_database_of_the_hub_dies(breakable_postgres: PostgresNode, make_wor
         breakable_postgres.kill()
         world.tally.kills += 1
         captured = world.captured()
-        world.until(lambda: world.captured() > captured + 10, "capture goes on")
+        world.until(lambda before=captured: world.captured() > before + 10, "capture goes on")
         breakable_postgres.start()
         world.await_more()
     world.prove()

@@ -126,6 +126,7 @@ class Line:
         self.broker = MemoryBroker(blocking=False)
         self.department = SampleDepartment(CODE, HUB, self.clock)
         self.hub = HubSide(folder, self.broker, self.clock)
+        self.trusted = [self.hub.still.public]  # keys of hubs
         self.notes: list[tuple[str, int]] = []
         self._spec, self._unconfirmed, self._own_sink = spec, unconfirmed, sink
         self._admit()
@@ -208,7 +209,7 @@ class Line:
         self.receipts = ReceiptsService(
             feed=self.broker.feed(user_name(CODE), [receipt_queue(CODE)]),
             outbox=self.store,
-            letterbox=Letterbox(lambda: KeyRing([self.hub.still.public]), CODE),
+            letterbox=Letterbox(lambda: KeyRing(self.trusted), CODE),
             delivery=self.delivery,
             listener=self.greeting,
             events=self.events,

@@ -74,7 +74,7 @@ class Node(ABC):
     def answers(self) -> bool:
         """Make one real connection attempt and say whether the server took it."""
 
-    def start_companions(self, guard: Guard, output: IO[bytes]) -> None:  # noqa: B027 - most servers need none
+    def start_companions(self, guard: Guard, output: IO[bytes]) -> None:
         """Start what the server needs beside it."""
 
     def server_user(self) -> str | None:

@@ -110,6 +110,7 @@ ingest: {{lease: 3s, group: 4, prefetch: 16}}
         for process in self._processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+                process.send_signal(signal.SIGCONT)  # one that a test has frozen could not hear it
         for process in self._processes:
             assert process.wait(30) in (0, -signal.SIGKILL), (self.folder / "hub-0.log").read_text()[-2000:]
 

@@ -126,7 +126,7 @@ def holders(world: World) -> dict[str, str]:
 def until_shared(world: World, processes: int, departments: int) -> None:
     """Wait until that many processes hold all departments."""
     with world.connect() as connection:
-        connection.execute("SET statement_timeout = '40s'")
+        connection.execute("SET statement_timeout = '80s'")
         connection.execute(
             f"""DO $$ BEGIN
                   WHILE (SELECT count(DISTINCT owner) <> {processes} OR count(*) <> {departments}
@@ -138,6 +138,7 @@ def until_shared(world: World, processes: int, departments: int) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("how", ["kill", "freeze"])
 def test_two_processes_share_and_take_over(world: World, how: str) -> None:
     """Both work; one is killed, or frozen until its leases are gone and woken again: the other takes over, ledgers agree."""

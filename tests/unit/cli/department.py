@@ -220,7 +220,7 @@ class Running:
     def _run(self) -> None:
         try:
             self.agent.run(self._started.set)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - shown by the test that waits for it
             self._error = error
         finally:
             self._started.set()

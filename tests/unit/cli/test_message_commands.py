@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
+from agent.adapters.clock import SystemClock
 from agent.model import Outcome
 from tests.contract.store.makers import refused_record
 from tests.unit.cli.department import Department
@@ -24,7 +25,7 @@ def test_messages_are_found_by_everything(filled: Department) -> None:
     assert ids(filled, "--key", "A1") == [tax.message_id]
     assert len(ids(filled)) == 4
     assert len(ids(filled, "-n", "1")) == 1
-    today = datetime.now(UTC).astimezone().date()
+    today = SystemClock().now().astimezone().date()
     assert ids(filled, "--since", str(today - timedelta(days=2)), "--flow", "tax")
     assert ids(filled, "--until", str(today - timedelta(days=2))) == []
     none = filled.run("message", "find", "--key", "nobody", "--json")
@@ -41,7 +42,13 @@ def test_a_message_is_followed_through_every_hop(filled: Department) -> None:
     assert [receipt["outcome"] for receipt in trace["receipts"]] == ["partly_stored"]
     assert [one["refused"]["field"] for one in trace["refused"]] == ["amount"]
     text = filled.run("message", "trace", tax.message_id).stdout
-    for hop in ("durable in the outbox (R0)", "confirmed by the queue (R1)", "received by the hub", "stored by the hub (R3)", "settled"):
+    for hop in (
+        "durable in the outbox (R0)",
+        "confirmed by the queue (R1)",
+        "received by the hub",
+        "stored by the hub (R3)",
+        "settled",
+    ):
         assert hop in text
     assert "partly stored" in text
     assert "refused record abababab" in text

@@ -87,9 +87,7 @@ def test_a_fork_leads_to_restore(filled: Department) -> None:
 
 def test_overdue_receipts_are_told(filled: Department) -> None:
     """A message that was confirmed too long ago is named once for its flow."""
-    filled.config.write_text(
-        filled.config.read_text().replace("  trust:", "  receipt_within: 1s\n  trust:"), encoding="utf-8"
-    )
+    filled.config.write_text(filled.config.read_text().replace("  trust:", "  receipt_within: 1s\n  trust:"), encoding="utf-8")
     filled.confirm("people")
     deadline = time.monotonic() + 20
     while "overdue" not in kinds(filled.run("status", "--json")):
@@ -176,7 +174,7 @@ def test_watching_shows_it_again_until_somebody_stops(filled: Department) -> Non
 def test_status_is_shown_in_chinese(looked_at: Department) -> None:
     """Headings, states, causes and the way out."""
     text = looked_at.run("status", language="zh").stdout
-    assert "没有在运行" in text
+    assert "没有运行" in text
     assert "不是数字" in text
     for word in ("read today", "stopped", "put aside", "oldest"):
         assert word not in text

@@ -14,7 +14,9 @@ from connectors.file_drop.rejects import of_rows, render, row_of, token_of
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
-def item(token: str, raw: bytes, *, code: str = "HT-R001", text: str = "field {field}: missing", **details: object) -> Quarantined:
+def item(
+    token: str, raw: bytes, *, code: str = "HT-R001", text: str = "field {field}: missing", **details: object
+) -> Quarantined:
     return Quarantined(token, "f", "*.csv", token, None, raw, "required", code, "name", text, {"field": "name", **details}, NOW)
 
 
@@ -25,7 +27,10 @@ def rendered(items: list[Quarantined], language: str = "en") -> list[list[str]]:
 
 def test_rows_stand_in_the_order_of_the_file() -> None:
     """Row numbers order the rows, as numbers; values stand unchanged, formulas of the department included."""
-    items = [item("3:10", json.dumps({"id": "9", "name": "=1+1"}).encode()), item("3:9", json.dumps({"id": "8", "name": "a;b"}).encode())]
+    items = [
+        item("3:10", json.dumps({"id": "9", "name": "=1+1"}).encode()),
+        item("3:9", json.dumps({"id": "8", "name": "a;b"}).encode()),
+    ]
     _, *rows = rendered(items)
     assert [row[:4] for row in rows] == [["8", "a;b", "9", "required"], ["9", "=1+1", "10", "required"]]
     assert rows[0][4] == "field name: missing"
