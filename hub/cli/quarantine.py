@@ -21,7 +21,9 @@ def quarantine() -> None:
 
 @quarantine.command("list", help=N_("List refused messages, the latest first."))
 @option("--department", metavar=N_("CODE"), text=N_("only of this department"))
-@option("-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, text=N_("how many at most"))
+@option(
+    "-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, metavar=N_("NUMBER"), text=N_("how many at most")
+)
 @pass_session
 def list_quarantine(session: HubSession, department: str | None, limit: int) -> int:
     """Show refused messages."""
@@ -36,7 +38,7 @@ def list_quarantine(session: HubSession, department: str | None, limit: int) -> 
 
 
 @quarantine.command("show", help=N_("Show one refused message; --raw writes its octets to a file."))
-@argument("number", type=int)
+@argument("number", type=int, metavar=N_("NUMBER"))
 @option("--raw", "target", type=click.Path(path_type=Path, dir_okay=False), metavar=N_("FILE"), text=N_("file to write"))
 @pass_session
 def show(session: HubSession, number: int, target: Path | None) -> int:
