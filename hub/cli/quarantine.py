@@ -22,7 +22,13 @@ def quarantine() -> None:
 @quarantine.command("list", help=N_("List refused messages, the latest first."))
 @option("--department", metavar=N_("CODE"), text=N_("only of this department"))
 @option(
-    "-n", "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, metavar=N_("NUMBER"), text=N_("how many at most")
+    "-n",
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=50,
+    show_default=True,
+    metavar=N_("NUMBER"),
+    text=N_("how many at most"),
 )
 @pass_session
 def list_quarantine(session: HubSession, department: str | None, limit: int) -> int:
