@@ -13,7 +13,7 @@ from agent.i18n import _, use_language
 from tests.unit.cli.kit import huitong
 
 NO_WORDS = re.compile(
-    r"[^A-Za-z]*|[A-Z]{2,5}|[a-z_|]+\|[a-z_|]+|EdDSA\|ES256|agent\|hub\|message-type|[A-Za-z0-9_.*@/-]*[/@.][A-Za-z0-9_.*@/-]*"
+    r"[^A-Za-z]*|[A-Z]{2,5}|[a-z_|]+\|[a-z_|]+|EdDSA\|ES256|agent\|hub\|message-type|[\w.*@/:\[\]-]*[/@.][\w.*@/:\[\]-]*"
 )
 """Metavars and defaults that are no words: abbreviations, lists of values, names of files and types."""
 
