@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from itertools import count
 from types import MappingProxyType
-from typing import Final, NewType
+from typing import Any, Final, NewType
 
 Position = NewType("Position", str)
 """Where a source has got to. Only its source understands it; everybody else stores it and compares for equality."""
@@ -28,20 +29,6 @@ class Op(StrEnum):
 
     UPSERT = "upsert"
     DELETE = "delete"
-
-
-# -- captured --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One observed change, with its permanent place in the source."""
-
-    entity: str
-    op: Op
-    record: Mapping[str, Value]
-    token: str | None
-    at: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +72,6 @@ class Batch:
     memory: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     more: bool = False  # reading on at once will bring more
     loading: Progress | None = None  # set while this is the first load, in which no key comes twice
-
-    def changes(self) -> Iterator[Change]:
-        """Yield the rows one by one; for previews and tests, never on the hot path."""
-        for index, row in enumerate(self.rows):
-            yield Change(
-                entity=self.entity,
-                op=self.ops[index] if self.ops else Op.UPSERT,
-                record=dict(zip(self.columns, row, strict=True)),
-                token=self.tokens[index] if self.tokens else None,
-                at=self.times[index] if self.times else None,
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +181,26 @@ class LedgerRow:
     ordinal: int
     sequence: int  # of the message that carried it
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerColumns(Sequence[LedgerRow]):
+    """Ledger rows with consecutive ordinals, as parallel columns: a first load makes millions and nobody looks at one."""
+
+    keys: Sequence[str]
+    hashes: Sequence[bytes]
+    first_ordinal: int
+    sequences: Sequence[int]
+    deleted: Sequence[bool]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[LedgerRow]:
+        return map(LedgerRow, self.keys, self.hashes, count(self.first_ordinal), self.sequences, self.deleted)
+
+    def __getitem__(self, index: Any) -> Any:
+        return list(self)[index]
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,9 +348,7 @@ class Receipt:
 def trigger_of(receipt: Receipt) -> Trigger | None:
     """Return what a receipt does to its message; None for a fork, which moves nothing. A duplicate is stored already."""
     match receipt.outcome:
-        case Outcome.STORED:
-            return Trigger.RECEIPT_STORED
-        case Outcome.DUPLICATE:
+        case Outcome.STORED | Outcome.DUPLICATE:
             return Trigger.RECEIPT_PARTLY if receipt.refused else Trigger.RECEIPT_STORED
         case Outcome.PARTLY_STORED:
             return Trigger.RECEIPT_PARTLY

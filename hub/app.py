@@ -141,6 +141,7 @@ class HubProcess:
     metrics: HubMetrics
     events: Events
     check_broker: Callable[[], None] = lambda: None
+    random: Callable[[], float] = random.random
 
     def runner(self) -> Runner:
         """Return the runner of all its threads; they start in this order and stop in the reverse one."""
@@ -153,7 +154,7 @@ class HubProcess:
             departments=lambda: roster.departments,
             events=self.events,
             clock=clock,
-            random=random.random,
+            random=self.random,
         )
         intake = self._intake(handoff, roster, clock)
 
@@ -204,7 +205,7 @@ class HubProcess:
             probe=self.store.probe,
             events=self.events,
             clock=clock,
-            random=random.random,
+            random=self.random,
         )
 
     def _ingest(self, clock: SystemClock) -> Ingest:

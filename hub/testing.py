@@ -265,6 +265,7 @@ class LiveHub:
             health=self.health,
             metrics=HubMetrics(),
             events=Events(self.recorder, self.health),
+            random=lambda: 0.99,  # nobody waits for a backoff
         )
 
     def start(self) -> None:

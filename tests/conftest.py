@@ -7,6 +7,7 @@ break a service ask for a private one.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +41,20 @@ def pytest_configure(config: pytest.Config) -> None:
     elif not config.option.collectonly:
         desk = config.stash[_DESK] = ServiceDesk(_KINDS)
         config.stash[_ADDRESS] = desk.address
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Add up what the fault tests did: each leaves the property `faults` with its numbers on its last report."""
+    ended = [
+        report for reports in terminalreporter.stats.values() for report in reports if getattr(report, "when", "") == "teardown"
+    ]
+    sums: Counter[str] = Counter()
+    for report in ended:
+        for name, numbers in report.user_properties:
+            if name == "faults":
+                sums.update(numbers)
+    if sums:
+        terminalreporter.write_line(", ".join(f"{name}: {number}" for name, number in sums.items()))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -213,7 +213,8 @@ def call(path: Path, name: str, args: Mapping[str, object], timeout_secs: float)
             line = _read_line(sock)
         except PermissionError as error:
             raise Denied(path=path) from error
-        except (TimeoutError, BrokenPipeError, ConnectionResetError) as error:
+        # BlockingIOError: so many wait to be served that the kernel takes no more.
+        except (TimeoutError, BlockingIOError, BrokenPipeError, ConnectionResetError) as error:
             raise Busy(
                 N_("the running agent does not answer on {path}"), hint=N_("try again; look at its log"), path=path
             ) from error

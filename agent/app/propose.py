@@ -127,7 +127,8 @@ def likeness(name: str, field: MessageField, column: Column) -> int:
 
 
 def _holds(text: str, part: str) -> bool:
-    return len(part) > 1 and part in text
+    """Tell whether a word contains another; two Chinese characters are a word, two letters are not."""
+    return len(part) > (3 if part.isascii() else 1) and part in text
 
 
 def _by_habit(field: MessageField, own: str, name: str) -> int:

@@ -19,7 +19,8 @@ from agent.settings.reference import FieldDoc, field_docs
 from agent.settings.scalars import lost_zero, resolve
 from agent.settings.width import display_width
 
-_PLAIN: Final = re.compile(r"[^\W\d_/]?[^\x00-\x20:#,\[\]{}&*!|>'\"%@`\x7f-\xa0]+")
+_PLAIN: Final = re.compile(r"[\w/](?:[\w./()（）-]*[\w./()（）-])?")
+_UNPRINTABLE: Final = re.compile("[\x00-\x1f\x7f-\xa0\u2028\u2029\ufeff\ufffe\uffff\U000e0000-\U0010ffff]")
 _WIDTH: Final = 100
 _SECTIONS: Final = ("agent", "hub", "delivery")
 
@@ -38,14 +39,20 @@ class Facts:
 
 def scalar(value: str) -> str:
     """Return text as it is written in YAML, in any place: plain where that means the same text, otherwise in double quotes."""
-    plain = _PLAIN.fullmatch(value) is not None and value[0] not in "-?" and resolve(value) == value and not lost_zero(value)
-    return value if plain else json.dumps(value, ensure_ascii=False)
+    plain = _PLAIN.fullmatch(value) is not None and resolve(value) == value and not lost_zero(value)
+    return value if plain else _UNPRINTABLE.sub(_escaped, json.dumps(value, ensure_ascii=False))
+
+
+def _escaped(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def block_scalar(value: str) -> str:
     """Return text as it is written behind a field on a line of its own, where colons and spaces inside are harmless."""
     parts = re.split(r":(?=\S)| ", value)
-    return value if all(parts) and scalar(parts[0]) == parts[0] and all(map(_PLAIN.fullmatch, parts)) else scalar(value)
+    harmless = all(map(_PLAIN.fullmatch, parts)) and scalar(parts[0]) == parts[0] and resolve(value) == value
+    return value if harmless else scalar(value)
 
 
 def connection_value(name: str, value: str) -> str:

@@ -64,7 +64,7 @@ def _why_no_decimal(text: str) -> str:
 
 
 class Integers:
-    """Whole numbers; beyond 2^53 as text. Leading zeros are lost: what has them is a code, not a number."""
+    """Whole numbers; from 2^53 on as text. Leading zeros are lost: what has them is a code, not a number."""
 
     blank_is_missing = True
 

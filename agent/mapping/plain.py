@@ -1,6 +1,6 @@
 """Values that travel as they are, in the types JSON has.
 
-Integers beyond 2^53 become text, because not every parser reads them exactly. Bytes become base64url without padding. NaN,
+Integers of 2^53 and beyond become text, because not every parser reads them exactly. Bytes become base64url without padding. NaN,
 infinities, U+0000 and lone surrogates cannot travel.
 """
 
@@ -20,7 +20,9 @@ Json = None | bool | int | float | str
 Column = Sequence[Any]
 """Values of one source column. Not `Value`: what is done to a column at once is tried, and raises if it is made for others."""
 
-SAFE: Final = 1 << 53
+SAFE: Final = (1 << 53) - 1
+"""The greatest integer that every JSON parser reads exactly, and the greatest one that a hub takes as a number."""
+
 _LONGEST_INTEGER_BITS: Final = 1 << 13  # 2 466 digits; Python refuses to write integers of more than 4 300
 
 

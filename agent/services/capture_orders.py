@@ -88,12 +88,13 @@ class Orders:
                 N_("this source cannot look up single records"),
                 hint=N_("correct the rows in the rejects file and drop it again"),
             )
-        found = [item for item in map(self._quarantine.item, item_ids) if item is not None]
-        items = [item.input for item in found if item.input.flow == self._plan.flow and item.closed_as is None]
+        found = [item for item in map(self._quarantine.item, item_ids) if item is not None and item.input.flow == self._plan.flow]
+        before = {item.input.item_id: item.closed_as for item in found}  # capture may have come first
+        items = [item.input for item in found if item.closed_as is None]
         step = flow.translate_again(self._read_keys(source, capture_retry.keys_of(items)))
         outcome = capture_retry.judge(items, step)
         self._durable(flow, capture_retry.closing(step, outcome))
-        return {item_id: outcome.get(item_id) for item_id in item_ids}
+        return {item_id: outcome.get(item_id, before.get(item_id)) for item_id in item_ids}
 
     def _again(self, letters: Sequence[Letter]) -> Outcome:
         flow, source = self._running(), self._source

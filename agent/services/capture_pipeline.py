@@ -17,10 +17,16 @@ from agent.ports import CaptureLog
 from agent.services.capture_step import Step
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _InFlight:
     step: Step
     committed: Future[None]
+    rows: dict[str, LedgerRow] | None = None  # made when somebody asks
+
+    def known(self, keys: Sequence[str]) -> dict[str, LedgerRow]:
+        if self.rows is None:
+            self.rows = {row.key: row for row in self.step.append.ledger}
+        return {key: self.rows[key] for key in keys if key in self.rows}
 
 
 class Pipeline:
@@ -31,19 +37,18 @@ class Pipeline:
         self._flow = flow
         self._most = most
         self._flight: deque[_InFlight] = deque()
-        self._overlay: dict[str, LedgerRow] = {}
 
     def known(self, keys: Sequence[str]) -> Mapping[str, LedgerRow]:
         """Return what the ledger says of these keys when everything in flight is committed."""
-        here = {key: self._overlay[key] for key in keys if key in self._overlay} if self._overlay else {}
+        here: dict[str, LedgerRow] = {}
+        for flight in self._flight:  # a later step knows better
+            here |= flight.known(keys)
         rest = [key for key in keys if key not in here] if here else keys
         return {**self._log.known(self._flow, rest), **here} if rest else here
 
     def add(self, step: Step) -> None:
         """Hand a step to the store. Raises what the store refuses at once."""
         self._flight.append(_InFlight(step, self._log.append(step.append)))
-        for row in step.append.ledger:
-            self._overlay[row.key] = row
 
     def harvest(self, *, wait: bool) -> Iterator[Step]:
         """Yield steps that are durable, in order: those that are by now, or with `wait` all.
@@ -52,11 +57,7 @@ class Pipeline:
         """
         while self._flight and (wait or len(self._flight) >= self._most or self._flight[0].committed.done()):
             self._flight[0].committed.result()
-            step = self._flight.popleft().step
-            for row in step.append.ledger:
-                if self._overlay.get(row.key) is row:  # not one that a later step put there
-                    del self._overlay[row.key]
-            yield step
+            yield self._flight.popleft().step
 
     def abandon(self) -> None:
         """Forget what is in flight, after the store is through with it.
@@ -66,4 +67,3 @@ class Pipeline:
         for flight in self._flight:
             flight.committed.exception()
         self._flight.clear()
-        self._overlay.clear()

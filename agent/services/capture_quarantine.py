@@ -16,6 +16,7 @@ import orjson
 
 from agent.errors import BadRecord, UnreadableRecord
 from agent.mapping.mapper import Rejected
+from agent.mapping.plain import as_text
 from agent.model import Batch, Quarantined, Unreadable, Value
 
 
@@ -68,16 +69,19 @@ class Isolation:
 
 
 def row_json(columns: Sequence[str], row: tuple[Value, ...]) -> bytes:
-    """Return a row of a source as JSON, octets as {"base64": …}; text that is not valid keeps its place as escapes."""
+    """Return a row of a source as JSON, octets as {"base64": …}; text that is not valid keeps its place as escapes.
+
+    What is in the way of sending a row must not be in the way of keeping it: whatever a driver gave is shown somehow.
+    """
     shown: Mapping[str, Any] = {name: _shown(value) for name, value in zip(columns, row, strict=True)}
-    return orjson.dumps(shown)
+    return orjson.dumps(shown, default=repr)
 
 
 def _shown(value: Value) -> Any:
     if isinstance(value, bytes):
         return {"base64": base64.b64encode(value).decode()}
     if isinstance(value, int) and not -(1 << 63) <= value < 1 << 64:
-        return str(value)
+        return as_text(value)
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 

@@ -18,7 +18,7 @@ from agent.mapping.compile import compile_map
 from agent.mapping.mapper import Mapped, Mapper, Rejected
 from agent.mapping.spec import MapSpec
 from agent.model import Batch, LedgerRow, Op
-from agent.wire.envelope import encode_record
+from agent.wire.envelope import encode_record, encode_records
 from agent.wire.identity import RecordIds
 
 HASH_BYTES: Final = 16
@@ -31,7 +31,7 @@ Known = Callable[[Sequence[str]], Mapping[str, LedgerRow]]
 
 
 @dataclass(slots=True)
-class Events:
+class MappedColumns:
     """Mapped rows, in the order of the source. `rows` are row numbers of the batch; `data` None stands for a delete."""
 
     rows: Sequence[int]
@@ -40,11 +40,11 @@ class Events:
     data: Sequence[bytes | None]
     digests: Sequence[bytes]  # SHA-256 of the data
 
-    def only(self, chosen: Sequence[bool]) -> Events:
+    def only(self, chosen: Sequence[bool]) -> MappedColumns:
         """Return those that are chosen."""
         columns = (self.rows, self.keys, self.key_json, self.data, self.digests)
         rows, keys, key_json, data, digests = (list(compress(column, chosen)) for column in columns)
-        return Events(rows, keys, key_json, data, digests)  # type: ignore[arg-type]
+        return MappedColumns(rows, keys, key_json, data, digests)  # type: ignore[arg-type]
 
 
 @dataclass(slots=True)
@@ -99,12 +99,12 @@ class RecordMaker:
             warnings=mapped.warnings,
         )
 
-    def _mapped(self, batch: Batch) -> tuple[Events, Mapped]:
+    def _mapped(self, batch: Batch) -> tuple[MappedColumns, Mapped]:
         mapper = self._mapper_for(batch.columns)
         if batch.ops is not None and Op.DELETE in batch.ops:
             return _with_deletes(mapper, batch.rows, batch.ops)
         mapped = mapper.apply(batch.rows)
-        return _events(mapped, mapped.data), mapped
+        return _columns_of(mapped, mapped.data), mapped
 
     def _mapper_for(self, columns: tuple[str, ...]) -> Mapper:
         if self._mapper is None or self._columns != columns:
@@ -117,29 +117,29 @@ class RecordMaker:
         return self._mapper
 
 
-def _events(mapped: Mapped, data: Sequence[bytes | None]) -> Events:
+def _columns_of(mapped: Mapped, data: Sequence[bytes | None]) -> MappedColumns:
     digests = [_NOTHING if octets is None else hashlib.sha256(octets).digest() for octets in data]
-    return Events(mapped.index, mapped.keys, mapped.key_json, data, digests)
+    return MappedColumns(mapped.index, mapped.keys, mapped.key_json, data, digests)
 
 
-def _with_deletes(mapper: Mapper, rows: Sequence[tuple[object, ...]], ops: Sequence[Op]) -> tuple[Events, Mapped]:
+def _with_deletes(mapper: Mapper, rows: Sequence[tuple[object, ...]], ops: Sequence[Op]) -> tuple[MappedColumns, Mapped]:
     """Map upserts whole and of deletes the key, and bring them back into the order of the source."""
     merged: list[tuple[int, str, bytes, bytes | None, bytes]] = []
     whole = Mapped()
     for op, apply in ((Op.UPSERT, mapper.apply), (Op.DELETE, mapper.keys_only)):
         places = [row for row, each in enumerate(ops) if each is op]
         mapped = apply([rows[row] for row in places])  # type: ignore[misc]
-        events = _events(mapped, mapped.data if op is Op.UPSERT else [None] * len(mapped.keys))
+        events = _columns_of(mapped, mapped.data if op is Op.UPSERT else [None] * len(mapped.keys))
         numbers = [places[index] for index in events.rows]
         merged += zip(numbers, events.keys, events.key_json, events.data, events.digests, strict=True)
         whole.rejected += [replace(r, row=places[r.row]) for r in mapped.rejected]
         whole.warnings += [replace(w, row=places[w.row]) for w in mapped.warnings]
     merged.sort(key=lambda event: event[0])
     columns = [list(column) for column in zip(*merged, strict=True)] or [[], [], [], [], []]
-    return Events(*columns), whole
+    return MappedColumns(*columns), whole
 
 
-def _news(events: Events, known: Known | None) -> list[bool]:
+def _news(events: MappedColumns, known: Known | None) -> list[bool]:
     """Return which events differ from what the ledger knows, or from the one before of the same key."""
     last = known(events.keys) if known is not None else {}
     seen = {key: row.hash for key, row in last.items()}
@@ -151,20 +151,24 @@ def _news(events: Events, known: Known | None) -> list[bool]:
     return news
 
 
-def _hashes(events: Events) -> list[bytes]:
+def _hashes(events: MappedColumns) -> list[bytes]:
     """Return what the ledger compares; a delete is told apart by a hash that no data has."""
     return [
         DELETED_HASH if data is None else digest[:HASH_BYTES] for data, digest in zip(events.data, events.digests, strict=True)
     ]
 
 
-def _encode(ids: RecordIds, events: Events, batch: Batch, epoch: str, first_ordinal: int) -> list[bytes]:
+def _encode(ids: RecordIds, events: MappedColumns, batch: Batch, epoch: str, first_ordinal: int) -> list[bytes]:
     rows = events.rows
     if batch.tokens is not None:
         tokens = [batch.tokens[row] for row in rows]
     else:
         tokens = [f"{epoch}{ordinal}" for ordinal in range(first_ordinal, first_ordinal + len(rows))]
-    ops = [Op.DELETE if data is None else Op.UPSERT for data in events.data]
-    record_ids = map(ids.of, events.keys, tokens, ops, [digest.hex() for digest in events.digests])
-    times = [batch.times[row] for row in rows] if batch.times is not None else repeat(None)
-    return list(map(encode_record, record_ids, ops, events.key_json, events.data, times))
+    times = [batch.times[row] for row in rows] if batch.times is not None else None
+    hashes = [digest.hex() for digest in events.digests]
+    data = [octets for octets in events.data if octets is not None]
+    if len(data) == len(rows):  # nothing is deleted: all at once
+        return encode_records(ids.of_many(events.keys, tokens, Op.UPSERT, hashes), Op.UPSERT, events.key_json, data, times)
+    ops = [Op.DELETE if octets is None else Op.UPSERT for octets in events.data]
+    record_ids = map(ids.of, events.keys, tokens, ops, hashes)
+    return list(map(encode_record, record_ids, ops, events.key_json, events.data, times or repeat(None)))

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Final
 
 from agent.mapping.mapper import Rejected
-from agent.model import Append, Batch, Counters, ExchangeMessage, LedgerRow, Position, Quarantined
+from agent.model import Append, Batch, Counters, ExchangeMessage, LedgerColumns, LedgerRow, Position, Quarantined
 from agent.ports import Clock
 from agent.queries import Closed
 from agent.services.capture_messages import BatchLimits, Packed, Writer, pack
@@ -127,15 +126,17 @@ class StepMaker:
     ) -> tuple[Sequence[ExchangeMessage], Sequence[LedgerRow], Sequence[Rejected]]:
         """Return messages, the ledger rows of the records in them, and the records that no message can carry."""
         messages: list[ExchangeMessage] = []
-        ledger: list[LedgerRow] = []
+        sequences: list[int] = []  # of the message that carries a record; 0 for one that none can carry
         too_large: list[Rejected] = []
         for packed in pack(writer, made.encoded, sequence, self._limits):
             if isinstance(packed, Packed):
                 messages.append(packed.message)
-                ledger += _ledger_rows(made, packed)
+                sequences += [packed.message.sequence] * (packed.last - packed.first)
             else:
+                sequences.append(0)
                 too_large.append(Rejected(made.rows[packed.index], made.keys[packed.index], packed.error))
-        return messages, ledger, too_large
+        ledger = LedgerColumns(made.keys, made.hashes, made.first_ordinal, sequences, made.deleted)
+        return messages, [row for row in ledger if row.sequence] if too_large else ledger, too_large
 
     def _put_aside(self, isolation: Isolation, batch: Batch, rejected: Sequence[Rejected]) -> Sequence[Quarantined]:
         if not rejected and not batch.unreadable:
@@ -143,10 +144,3 @@ class StepMaker:
         now = self._clock.now()
         unread = [isolation.unreadable(batch, item, now) for item in batch.unreadable]
         return unread + [isolation.rejected(batch, r.row, r.key, r.error, now) for r in rejected]
-
-
-def _ledger_rows(made: Records, packed: Packed) -> Iterable[LedgerRow]:
-    first, last = packed.first, packed.last
-    ordinals = range(made.first_ordinal + first, made.first_ordinal + last)
-    sequences = repeat(packed.message.sequence)
-    return map(LedgerRow, made.keys[first:last], made.hashes[first:last], ordinals, sequences, made.deleted[first:last])

@@ -41,6 +41,7 @@ __all__ = [
     "WireRecord",
     "check_properties",
     "encode_record",
+    "encode_records",
     "open_body",
     "read_records",
     "renew_signature",
@@ -63,6 +64,22 @@ def encode_record(
     if corrects is not None:
         encoded += b',"corrects":"' + corrects.encode() + b'"'
     return encoded + b',"data":' + data + b"}" if data is not None else encoded + b"}"
+
+
+def encode_records(
+    record_ids: Sequence[str],
+    op: Op,
+    key_json: Sequence[bytes],
+    data: Sequence[bytes],
+    times: Sequence[str | None] | None = None,
+) -> list[bytes]:
+    """Return many records with the same op, each as `encode_record` gives it; they have data and correct nothing."""
+    head = _HEADS[op]
+    ids = [record_id.encode() for record_id in record_ids]
+    if times is None:
+        return [b'{"id":"%b%b%b,"data":%b}' % (i, head, key, d) for i, key, d in zip(ids, key_json, data, strict=True)]
+    ats = [b"" if at is None else b',"at":' + _json(at) for at in times]
+    return [b'{"id":"%b%b%b%b,"data":%b}' % (i, head, key, at, d) for i, key, at, d in zip(ids, key_json, ats, data, strict=True)]
 
 
 class MessageWriter:

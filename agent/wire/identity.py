@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 
 from msgspec.json import encode as _json
 
@@ -37,3 +38,19 @@ class RecordIds:
         digest = self._prefix.copy()
         digest.update(key.encode() + b"," + _json(token) + self._ends[op] + data_hash.encode() + b'"]')
         return digest.hexdigest()[:32]
+
+    def of_many(self, keys: Sequence[str], tokens: Sequence[str], op: Op, data_hashes: Iterable[str]) -> list[str]:
+        """Return the ids of many records with the same op, as `of` gives them one by one."""
+        if not _needs_no_escape("".join(tokens)):
+            tokens = [_json(token).decode()[1:-1] for token in tokens]
+        copy, end = self._prefix.copy, self._ends[op].decode()
+        ids = []
+        for key, token, data_hash in zip(keys, tokens, data_hashes, strict=True):
+            digest = copy()
+            digest.update(f'{key},"{token}"{end}{data_hash}"]'.encode())
+            ids.append(digest.hexdigest()[:32])
+        return ids
+
+
+def _needs_no_escape(text: str) -> bool:
+    return len(_json(text)) == len(text.encode()) + 2  # the quotation marks

@@ -58,6 +58,9 @@ class SqliteDatabase(Database):
             if "decode to UTF-8" not in str(error):
                 raise
             session.suspicious = True
+            # A statement that failed between two rows would go on holding its lock, and those who write to the file would wait.
+            session.cursor.close()
+            session.cursor = self.reader(session.driver)
             return _tolerant(session, sql, parameters)
         finally:
             self._deadline = float("inf")

@@ -24,6 +24,10 @@ from hub.ingest.prepare import Preparer
 SOLO_DELIVERIES: Final = 3
 """A message delivered this often is prepared and stored alone, so that it cannot take its neighbours down with it."""
 
+TRIAL_PREFETCH: Final = 1
+"""Until one message of a queue went well only one is taken at a time: a message that kills us is then delivered alone, and
+its neighbours behind it collect no redeliveries that they do not deserve."""
+
 MOUTHFUL: Final = 4
 """Deliveries prepared between two looks at acks, heartbeats and room."""
 
@@ -87,9 +91,12 @@ class Intake:
         self._random = random
         self._backoff = backoff
         self._consumed: set[str] = set()
+        self._trusted: set[str] = set()
+        self._on_trial: dict[int, str] = {}
         self._shunned: dict[str, float] = {}
         self._failures = 0
         self._let_goes = 0
+        self._suspects_message = False
         self._opened_at = 0.0
         self._not_before = 0.0
         self._store_lost = False
@@ -151,14 +158,23 @@ class Intake:
 
     def _take(self, feed: QueueFeed, delivered: Delivered) -> None:
         if delivered.delivery_count:
-            # Deliveries that we gave back ourselves say nothing against the message; each let-go counts at most once.
+            # Deliveries we gave back for reasons of our own say nothing against the message; each counts at most once.
             delivered = replace(delivered, delivery_count=max(0, delivered.delivery_count - self._let_goes))
-        alone = delivered.delivery_count >= SOLO_DELIVERIES
-        if alone:
+        suspect = delivered.delivery_count >= SOLO_DELIVERIES
+        if suspect:
             self._settle_all(feed)
+        elif delivered.queue not in self._trusted:
+            self._on_trial[delivered.tag] = delivered.queue
         self._handoff.put(self._preparer.prepare(delivered))
-        if alone:
+        if suspect:
             self._settle_all(feed)
+
+    def _trust(self, feed: QueueFeed, queue: str) -> None:
+        """Take as much ahead as the feed likes, now that a message of this queue went well."""
+        if queue in self._consumed:
+            feed.cancel(queue)
+            feed.consume(queue)
+            self._trusted.add(queue)
 
     def _settle(self, feed: QueueFeed) -> None:
         """Ack what was committed, then face what went wrong."""
@@ -166,6 +182,8 @@ class Intake:
         if done:
             feed.ack(done)
             self._failures = 0
+            for queue in [self._on_trial.pop(tag) for tag in done if tag in self._on_trial]:
+                self._trust(feed, queue)
         if trouble is not None:
             raise trouble
         self._follow_duties(feed)
@@ -182,7 +200,7 @@ class Intake:
         """Return an open feed; None when there is nothing to consume."""
         if self._feed is not None or self._closing or not self._wanted():
             return self._feed
-        self._probe()
+        self._ask_store()
         if self._store_lost:
             self._store_lost = False
             self._events.emit(StoreFound())
@@ -194,14 +212,26 @@ class Intake:
         self._events.emit(BrokerConnected("consume"))
         return feed
 
+    def _ask_store(self) -> None:
+        """Probe the store before anything is consumed. Raises StoreUnavailable."""
+        try:
+            self._probe()
+        except StoreUnavailable:
+            # It was the store, then, and not what we tried to write to it.
+            self._let_goes += self._suspects_message
+            self._suspects_message = False
+            raise
+        self._suspects_message = False
+
     def _follow_duties(self, feed: QueueFeed) -> None:
         wanted = self._wanted()
         for queue in sorted(self._consumed - wanted):
             self._consumed.discard(queue)
+            self._trusted.discard(queue)
             feed.cancel(queue)
         for queue in sorted(wanted - self._consumed):
             try:
-                feed.consume(queue)
+                feed.consume(queue, TRIAL_PREFETCH)
             except HuitongError as error:
                 error.details.setdefault("queue", queue)
                 raise
@@ -215,28 +245,33 @@ class Intake:
     # -- failures ----------------------------------------------------------------------------------------------------
 
     def _store_failed(self, error: HuitongError) -> None:
-        self._let_go()
+        self._let_go(excused=isinstance(error, LeaseLost))
         if isinstance(error, LeaseLost):
             self._events.emit(LeaseRefused(str(error.details.get("departments", ""))))
             self._duties.reconsider()
             return
-        self._store_lost = True
+        self._store_lost = self._suspects_message = True
         self._events.emit(StoreLost(error, self._postpone()))
 
     def _feed_failed(self, error: HuitongError) -> None:
-        self._let_go()
+        self._let_go(excused=True)
         queue = error.details.get("queue")
         if isinstance(queue, str):
             self._shunned[queue] = self._clock.monotonic() + QUEUE_PAUSE_SECS
         self._events.emit(BrokerLost("consume", error, self._postpone()))
 
-    def _let_go(self) -> None:
-        """Close the connection: everything unacked goes back to its queue, in order."""
+    def _let_go(self, *, excused: bool) -> None:
+        """Close the connection: everything unacked goes back to its queue, in order.
+
+        Excused: the redeliveries that follow cannot be the fault of a message.
+        """
         feed, self._feed = self._feed, None
         self._consumed.clear()
+        self._trusted.clear()
+        self._on_trial.clear()
         if feed is not None:
             feed.close()
-            self._let_goes += 1
+            self._let_goes += excused
             if self._clock.monotonic() - self._opened_at > self._backoff.cap_secs:
                 self._failures = 0
         self._handoff.reset()

@@ -45,3 +45,19 @@ def make_world(tmp_path: Path, rabbitmq: RabbitmqNode, tally: Tally) -> Iterator
 def on_postgres(postgres: PostgresNode) -> Stack:
     """PostgreSQL as source and as store of the hub."""
     return Stack(postgres, postgres)
+
+
+@pytest.fixture(scope="session")
+def breakable_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqNode]:
+    """A broker that tests may break, one after the other; each leaves it running."""
+    node = RabbitmqNode(tmp_path_factory.mktemp("breakable") / "rabbitmq")
+    node.start()
+    yield node
+    node.remove()
+
+
+@pytest.fixture
+def make_breakable(make_world: MakeWorld, breakable_rabbitmq: RabbitmqNode) -> MakeWorld:
+    """Build a world on the breakable broker."""
+    make_world.broker = breakable_rabbitmq
+    return make_world

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import psycopg
 
-from tests.faults.registry import SLIPS, TABLES, Diary, Registry, Row
+from tests.faults.registry import BAD_KEY, SLIPS, TABLES, Diary, Registry, Row
 
 Rows = Sequence[tuple[Any, ...]]
 
@@ -155,14 +155,14 @@ def _check_order(found: Audit, flow: str, stored: Sequence[Stored]) -> None:
 
 def _bad_lines(agent: Books, diary: Diary, drop: Path) -> Iterator[str]:
     """Each bad line is quarantined once, and stands once in a rejects file."""
-    quarantined = Counter(
-        key for (raw,) in agent.rows("SELECT raw FROM quarantine") for key in diary.bad if key in raw.decode("utf-8", "replace")
-    )
-    texts = [path.read_bytes().decode("gb18030", "replace") for path in (drop / "rejected").glob("*.rejected*.csv")]
-    rejected = Counter({key: sum(text.count(key) for text in texts) for key in diary.bad})
+    raws = (raw.decode("utf-8", "replace") for (raw,) in agent.rows("SELECT raw FROM quarantine"))
+    quarantined = Counter(key for raw in raws for key in set(BAD_KEY.findall(raw)))
+    files = (path.read_bytes().decode("gb18030", "replace") for path in (drop / "rejected").glob("*.rejected*.csv"))
+    rejected = Counter(key for text in files for key in BAD_KEY.findall(text))
     for key in diary.bad:
         if quarantined[key] != 1 or rejected[key] != 1:
             yield f"{key}: {quarantined[key]} times in quarantine, {rejected[key]} times in rejects files"
+    yield from (f"{key}: not a bad line" for key in (quarantined | rejected).keys() - set(diary.bad))
 
 
 def _outbox(agent: Books) -> Iterator[str]:

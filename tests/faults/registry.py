@@ -7,6 +7,7 @@ the hub's records alone whether something is missing, there twice, or in the wro
 from __future__ import annotations
 
 import random
+import re
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,7 @@ SLIPS: Final = "slips"
 
 COLUMNS: Final = ("id", "rev", "name", "amount")
 HEADER: Final = "编号,版本,名称,金额(元)\r\n"
+BAD_KEY: Final = re.compile(r"bad-[0-9]+-[0-9]+")
 NAMES: Final = ("成都市武侯区", "䶮家沟", "𠮷野", 'O\'Neil "甲"', "多行\n文字", " 首尾空格 ", "")
 
 Row = tuple[str, int, str | None, str | None]

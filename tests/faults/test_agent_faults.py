@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,16 @@ import pytest
 
 from agent.errors import StoreFull
 from tests.faults.conftest import MakeWorld
+from tests.faults.ledger import Books
 from tests.faults.papers import AgentPapers
-from tests.faults.world import World
+from tests.faults.registry import Habits
+from tests.faults.world import Stack, World
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
 DISK_BYTES = 96 << 20
 BUSY = 75
+STOP_WITHIN_SECS = 30
 
 
 def begin(world: World) -> World:
@@ -125,9 +129,11 @@ def test_told_to_stop_under_load(make_world: MakeWorld, long_run: bool) -> None:
     """SIGTERM under load: agent and hub end within the deadline with exit code 0, and the next start goes on."""
     world = begin(make_world())
     for name in ("agent", "hub", "agent") * (3 if long_run else 1):
+        told_at = time.monotonic()
         assert world.stop(name) == 0, world.words(name)
-        world.tally.faults += 1
+        assert time.monotonic() - told_at < STOP_WITHIN_SECS
         assert not world.events(name, "service_failed")
+        world.tally.faults += 1
         world.start(name)
         world.await_more(20)
     world.prove()
@@ -161,21 +167,43 @@ def test_an_old_copy_of_the_store_is_put_back(make_world: MakeWorld) -> None:
     ahead = flows_ahead(world)
     assert ahead
     world.start("agent")
-    world.until(lambda: ahead <= frozen(world), "the fork is noticed")
-    assert {event["flow"] for event in world.events("agent", "fork_detected")} == frozen(world)
+    world.until(lambda: ahead <= frozen(world.agent_books), "the fork is noticed")
+    assert {event["flow"] for event in world.events("agent", "fork_detected")} == frozen(world.agent_books)
     status = world.huitong("status")
-    assert (status.returncode, status.stdout.count("huitong restore")) == (1, len(frozen(world)))
+    assert (status.returncode, status.stdout.count("huitong restore")) == (1, len(frozen(world.agent_books)))
     assert world.huitong("flow", "resume", ahead.pop(), "--why", "x").returncode == 1
     assert world.stop("agent") == 0
-    before = world.stored()
     assert world.huitong("restore", "--yes", "--why", "copy put back").returncode == 0
+    goes_on(world)
+
+
+def test_a_clone_runs_beside_its_original(make_world: MakeWorld) -> None:
+    """Two agents with one history: the hub takes each sequence once, a flow that differs freezes, and restore goes on."""
+    world = begin(make_world(papers=AgentPapers(files=False), habits=Habits(files_every=0)))
+    assert world.stop("agent") == 0
+    twin = world.clone()
+    world.tally.faults += 1
+    for name in ("agent", "twin"):
+        world.start(name)
+    both = (world.agent_books, twin)
+    world.until(lambda: set.union(*map(frozen, both)) == {"things", "notes"}, "each flow freezes on one side at least")
+    for name in ("agent", "twin"):
+        assert world.stop(name) == 0, world.words(name)
+    assert world.huitong("restore", "--yes", "--why", "a clone ran").returncode == 0
+    goes_on(world)
+
+
+def goes_on(world: World) -> None:
+    """Start the agent after a restore; everything arrives, in order. What the hub had already may come again, as new."""
+    assert frozen(world.agent_books) == set()
+    before = world.stored()
     world.start("agent")
     world.until(lambda: world.stored() > before, "it goes on")
     world.clerks.go_home()
-    world.until(lambda: not world.audit().lost, "everything arrives")
+    world.until(lambda: world.settled() and not world.audit().lost, "everything arrives")
     found = world.audit()
     world.tally.records += found.records
-    assert [found.lost, found.disorder, found.foreign] == [[], [], []]
+    assert [found.lost, found.disorder, found.foreign] == [[], [], []], str(found)
 
 
 def flows_ahead(world: World) -> set[str]:
@@ -185,9 +213,9 @@ def flows_ahead(world: World) -> set[str]:
     return {flow for flow, after in world.agent_books.rows("SELECT name, next_sequence FROM flow") if marks[flow] >= after}
 
 
-def frozen(world: World) -> set[str]:
+def frozen(agent: Books) -> set[str]:
     """Return the flows that wait for a restore."""
-    return {flow for (flow,) in world.agent_books.rows("SELECT name FROM flow WHERE paused LIKE 'fork%'")}
+    return {flow for (flow,) in agent.rows("SELECT name FROM flow WHERE paused LIKE 'fork%'")}
 
 
 # -- at any moment ---------------------------------------------------------------------------------------------------
@@ -195,14 +223,25 @@ def frozen(world: World) -> set[str]:
 
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(5))
-def test_killed_at_random_moments(seed: int, make_world: MakeWorld) -> None:
-    """Agent and hub killed in turn, thirty times, at moments drawn at random."""
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_killed_at_random_moments(kind: str, seed: int, make_breakable: MakeWorld, request: pytest.FixtureRequest) -> None:
+    """Agent, hub and now and then the broker are killed in turn, thirty times, at moments drawn at random."""
     draw = random.Random(seed)
-    world = begin(make_world(seed=seed))
+    stack = Stack() if kind == "sqlite" else request.getfixturevalue("on_postgres")
+    world = begin(make_breakable(seed=seed, stack=stack))
+    world.broker.sync_declarations()
     for _ in range(30):
-        name = draw.choice(["agent", "agent", "hub"])
         reached = world.clerks.turns + draw.randint(1, 60)
-        world.until(lambda: world.clerks.turns > reached, "a moment")  # noqa: B023 - called before it changes
+        world.until(lambda reached=reached: world.clerks.turns > reached, "a moment")
+        kill_and_start(world, draw.choice(["agent"] * 10 + ["hub"] * 8 + ["broker"] * 2))
+    world.prove()
+
+
+def kill_and_start(world: World, name: str) -> None:
+    if name == "broker":
+        world.broker.kill()
+        world.tally.kills += 1
+        world.broker.start()
+    else:
         world.kill(name)
         world.start(name)
-    world.prove()

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from agent.errors import Forbidden, Refused, Unroutable
-from agent.testing.nodes.rabbitmq import RabbitmqNode
 from agent.testing.proxy import FaultProxy
 from agent.wire.topology import inbound_queue, read_permission, user_name, write_permission
 from tests.faults.conftest import MakeWorld
 from tests.faults.world import World, pause
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
-
-
-@pytest.fixture(scope="session")
-def breakable_rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitmqNode]:
-    """A broker that tests of this file may break, one after the other; each leaves it running."""
-    node = RabbitmqNode(tmp_path_factory.mktemp("breakable") / "rabbitmq")
-    node.start()
-    yield node
-    node.remove()
-
-
-@pytest.fixture
-def make_breakable(make_world: MakeWorld, breakable_rabbitmq: RabbitmqNode) -> MakeWorld:
-    """Builds worlds on the breakable broker."""
-    make_world.broker = breakable_rabbitmq
-    return make_world
 
 
 def begin(world: World, *, hub: bool = True) -> World:

@@ -146,7 +146,7 @@ def in_doubt(world: World) -> int:
 def test_c11_death_with_a_window_in_doubt(seed: int, stack: Stack, lives: int, make_world: MakeWorld) -> None:
     """Killed when the connection broke with a window of unconfirmed messages, each of them is stored once all the same."""
     with FaultProxy(make_world.broker.ports["amqp"]) as proxy:
-        world = make_world(stack=stack, seed=seed, agent_port=proxy.port)
+        world = make_world(stack=stack, seed=seed, agent_port=proxy.port, papers=AgentPapers(unsettled=1000))
         world.start("hub")
         world.clerks.start()
         for _ in range(lives):

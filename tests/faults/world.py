@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,6 +99,7 @@ class World:
         self._stack = ExitStack()
         self._guard = Guard()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._began: dict[str, int] = {}  # where the log of a process begins
         self.environment = dict(plan.environment)
         self._source: PostgresDatabase | None = None
         self._store: PostgresDatabase | None = None
@@ -207,15 +209,22 @@ class World:
         """The agent's store."""
         return SqliteBooks(self.state_dir / "outbox.db")
 
+    def clone(self) -> Books:
+        """Copy the agent, which is stopped, with everything it has: `start("twin")` runs the clone. Return its store."""
+        shutil.copytree(self.state_dir, self.folder / "twin")
+        text = self.agent_yaml.read_text("utf-8").replace(f"state_dir: {self.state_dir}", f"state_dir: {self.folder}/twin")
+        (self.folder / "twin.yaml").write_text(text.replace(f"{self.folder}/s\n", f"{self.folder}/t\n"), "utf-8")
+        return SqliteBooks(self.folder / "twin" / "outbox.db")
+
     # -- processes ---------------------------------------------------------------------------------------------------
 
     def start(self, name: str, *, die_at: str = "") -> None:
         """Start `agent` or `hub` (`hub-2` for one more); `die_at` is a crash point and a hit, as in `C07:3`."""
         assert self._processes.get(name) is None, f"{name} runs already"
-        arguments = (
-            ["--config", str(self.agent_yaml), "run"] if name == "agent" else ["hub", "--config", str(self.hub_yaml), "run"]
-        )
+        agents = {"agent": self.agent_yaml, "twin": self.folder / "twin.yaml"}
+        arguments = ["--config", str(agents[name]), "run"] if name in agents else ["hub", "--config", str(self.hub_yaml), "run"]
         with self._log(name).open("ab") as log:
+            self._began[name] = log.tell()
             self._processes[name] = self._guard.start(
                 [*self.command(), *arguments], environment=self._environment(die_at), directory=ROOT, output=log
             )
@@ -252,8 +261,8 @@ class World:
         self._wait(lambda: process.poll() is not None, f"{name} does not come to {point}", alive=())
         del self._processes[name]
         assert process.returncode == -signal.SIGKILL, f"{name} ended with {process.returncode}\n{self.words(name)}"
-        lines = self._log(name).read_text(errors="replace").splitlines()
-        assert lines[-1].endswith(killed_at(point)), f"{name} died elsewhere\n{self.words(name)}"
+        said = self._log(name).read_bytes()[self._began[name] :]  # other threads may have had the last word
+        assert killed_at(point).encode() in said, f"{name} died elsewhere\n{self.words(name)}"
         self.tally.kills += 1
 
     def await_end(self, name: str) -> int:
@@ -357,14 +366,17 @@ class World:
         latest = [Audit()]
 
         def exact() -> bool:
+            if not self.settled():  # cheaper to ask
+                return False
             latest[0] = self.audit()
             return latest[0].exact
 
         try:
             self.until(exact, "everything arrives", patience_secs)
         except AssertionError as error:
-            self.tally.add(latest[0])
-            raise AssertionError(f"{latest[0]}\n{error}") from None
+            found = self.audit()
+            self.tally.add(found)
+            raise AssertionError(f"{found}\n{error}") from None
         for name in list(self._processes):
             assert self.stop(name) == 0, self.words(name)
         found = self.audit()

@@ -30,13 +30,17 @@ from connectors.file_drop.position import decode
 
 def row_hash_as_id(patch: pytest.MonkeyPatch) -> None:
     """The id of a record is a hash of its content: A → B → A ends as B."""
-    whole = identity.RecordIds.of
+    whole, many = identity.RecordIds.of, identity.RecordIds.of_many
     patch.setattr(identity.RecordIds, "of", lambda self, key, _token, op, data_hash: whole(self, key, "", op, data_hash))
+    patch.setattr(
+        identity.RecordIds, "of_many", lambda self, keys, tokens, op, hashes: many(self, keys, [""] * len(tokens), op, hashes)
+    )
 
 
 def record_id_random(patch: pytest.MonkeyPatch) -> None:
     """The id of a record is made up: reading a change again makes another record of it."""
     patch.setattr(identity.RecordIds, "of", lambda _self, _key, _token, _op, _data_hash: secrets.token_hex(16))
+    patch.setattr(identity.RecordIds, "of_many", lambda _self, keys, _tokens, _op, _hashes: [secrets.token_hex(16) for _ in keys])
 
 
 def ledger_ignored(patch: pytest.MonkeyPatch) -> None:
@@ -185,8 +189,9 @@ def confirm_shown_as_stored(patch: pytest.MonkeyPatch) -> None:
     """The status screen counts a message as stored once the broker has it."""
     whole = overview._line
 
-    def line(name: str, settings: Any, state: Any, depth: Any, *rest: Any, **named: Any) -> Any:
-        shown = whole(name, settings, state, depth, *rest, **named)
+    def line(name: str, settings: Any, known: Any, *rest: Any) -> Any:
+        shown = whole(name, settings, known, *rest)
+        depth = known.depths.get(name)
         confirmed = depth.messages.get(State.CONFIRMED, 0) if depth else 0
         records = depth.records.get(State.CONFIRMED, 0) if depth else 0
         return replace(shown, waiting=shown.waiting - confirmed, stored_today=shown.stored_today + records)

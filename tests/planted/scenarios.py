@@ -57,6 +57,14 @@ def three(line: Line) -> dict[object, list[object]]:
     return {1: [person(1, "张三")], 2: [person(2, "李四")], 3: [person(3, "王五")]}
 
 
+def one_settled(line: Line) -> dict[object, list[object]]:
+    """Bring one person all the way, so that the hub takes messages ahead; return what should arrive."""
+    line.script.put((0, "孙八"))
+    line.capture()
+    line.settle()
+    return {0: [person(0, "孙八")]}
+
+
 # -- identity and capture --------------------------------------------------------------------------------------------
 
 
@@ -212,12 +220,13 @@ def purge_before_the_receipt(stage: Stage) -> None:
 def hub_killed_before_the_commit(stage: Stage) -> None:
     """The hub dies with messages in hand: the broker still has them (I5)."""
     with line(stage.folder) as own:
-        expected = three(own)
+        before = one_settled(own)
+        expected = {**before, **three(own)}
         own.send()
         with crash_at("C12"):
             died(own.hub.ingest)
         own.hub.die()
-        require(own, {}, finished=False)
+        require(own, before, finished=False)
         own.settle()
         require(own, expected)
 
@@ -225,7 +234,7 @@ def hub_killed_before_the_commit(stage: Stage) -> None:
 def hub_killed_after_the_commit(stage: Stage) -> None:
     """The hub dies between commit and ack: everything is delivered again and stored once (I6)."""
     with line(stage.folder) as own:
-        expected = three(own)
+        expected = {**one_settled(own), **three(own)}
         own.send()
         with crash_at("C13"):
             died(own.hub.ingest)

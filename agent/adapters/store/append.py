@@ -14,7 +14,7 @@ from agent.adapters.store.rows import hour, item_row, message_row, micros
 from agent.errors import Conflict
 from agent.failpoints import failpoint
 from agent.i18n import N_
-from agent.model import Append, ExchangeMessage, LedgerRow, MessageKind, Quarantined
+from agent.model import Append, ExchangeMessage, LedgerColumns, LedgerRow, MessageKind, Quarantined
 from agent.queries import Activity
 
 HASH_BYTES = 16
@@ -120,34 +120,44 @@ def _upsert_ledger(connection: sqlite3.Connection, flow_id: int, first_entry: in
     first, last = step.before.next_sequence, step.after.next_sequence
     places = {sequence: b"%05d" % (sequence - first) for sequence in range(first, last)}
     for run in _runs(step.ledger):
-        hashes = b"".join([row.hash for row in run])
+        hashes = b"".join(run.hashes)
         if len(hashes) != HASH_BYTES * len(run):
             raise ValueError("a hash in the ledger has 16 octets")
         try:
-            carried = b"".join([places[row.sequence] for row in run])
+            carried = b"".join([places[sequence] for sequence in run.sequences])
         except KeyError as error:
             raise Conflict(NOT_IN_LINE, message_id="", sequence=error.args[0], flow=step.flow) from None
         connection.execute(
             sql.UPSERT_LEDGER,
             {
                 "flow_id": flow_id,
-                "keys": _json([row.key for row in run]),
+                "keys": _json(list(run.keys)),
                 "hashes": hashes,
-                "ordinal": run[0].ordinal,
+                "ordinal": run.first_ordinal,
                 "sequence": first,
                 "entry_id": first_entry,
                 "places": carried,
-                "deleted": bytes([48 + row.deleted for row in run]),
+                "deleted": bytes([48 + deleted for deleted in run.deleted]),
             },
         )
 
 
-def _runs(rows: Sequence[LedgerRow]) -> Iterator[Sequence[LedgerRow]]:
-    """Cut rows where their ordinals are not consecutive; in practice they always are, and this yields all at once."""
+def _runs(rows: Sequence[LedgerRow]) -> Iterator[LedgerColumns]:
+    """Yield rows as columns, cut where their ordinals are not consecutive; in practice they always are."""
+    if isinstance(rows, LedgerColumns):
+        yield rows
+        return
     start = 0
     for index in range(1, len(rows) + 1):
         if index == len(rows) or rows[index].ordinal != rows[start].ordinal + index - start:
-            yield rows[start:index]
+            run = rows[start:index]
+            yield LedgerColumns(
+                keys=[row.key for row in run],
+                hashes=[row.hash for row in run],
+                first_ordinal=run[0].ordinal,
+                sequences=[row.sequence for row in run],
+                deleted=[row.deleted for row in run],
+            )
             start = index
 
 

@@ -141,6 +141,7 @@ def test_plain_and_tls_mixed_up_is_not_connected(tls_node: TlsNode, department: 
 def test_the_password_is_in_no_log(department: Department, caplog: pytest.LogCaptureFixture) -> None:
     """Not even at the level at which the library logs everything it does."""
     caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="pika")
     sink = AmqpSink(department.agent, user_id=department.user, app_id="t")
     sink.open()
     sink.close()

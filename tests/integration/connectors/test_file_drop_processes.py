@@ -495,6 +495,34 @@ def test_commits_that_a_crash_swallowed_are_made_good(bench: Bench) -> None:
     assert len(bench.names("archive")) == 6
 
 
+def test_a_file_without_its_ready_file_is_put_away_after_a_crash(tmp_path: Path) -> None:
+    """Several files durable, killed when the first has lost its ready file: no scan finds it any more, yet it is archived."""
+    bench = Bench(tmp_path, ready="ok-file")
+    bench.open()
+    for number in range(3):
+        bench.drop(f"a{number}.csv", f"{number},x", f"{number}0,bad")
+        (bench.folder / f"a{number}.csv.ok").touch()
+    while bench.read().more:
+        pass
+
+    def kill(name: str) -> None:
+        if name == "C06":
+            raise Killed
+
+    failpoints.arm(kill)
+    with pytest.raises(Killed):
+        bench.source.commit(bench.position)
+    failpoints.arm(None)
+    assert bench.names() == {"a0.csv", "a1.csv", "a1.csv.ok", "a2.csv", "a2.csv.ok"}
+    bench.restart()
+    bench.drain()
+    assert bench.ids() == ["0", "1", "2"]
+    assert bench.names() == set()
+    assert {name for name in bench.names("archive") if name.endswith(".csv")} == {f"a{n}.csv" for n in range(3)}
+    assert bench.names("rejected") == {f"a{n}.csv.rejected.csv" for n in range(3)}
+    bench.source.close()
+
+
 def test_an_archive_that_cannot_be_written_stops_the_flow(bench: Bench) -> None:
     """A file that cannot be put away stays where it is, and that is said instead of reading on for ever."""
     bench.drop("a.csv", "1,x")

@@ -6,9 +6,10 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from secrets import token_hex
+from types import MappingProxyType
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -174,22 +175,30 @@ class LiveDepartment:
             made.append(self.sample.records(self.sequence, rows))
         self.send(*made)
 
-    def hear(self, timeout_secs: float = 40.0) -> None:
-        """Take receipts until every message sent has one; each must be verified, stored, and the same when it comes again."""
+    def hear(self, timeout_secs: float = 40.0, refused: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Take receipts until every message sent has one; each must be verified, stored, and the same when it comes again.
+
+        `refused` names the messages that must come back for now, with the code.
+        """
         feed = AmqpFeed(self._address, [receipt_queue(self.sample.code)])
         feed.open()
         deadline = SystemClock().monotonic() + timeout_secs
         digests = {message.message_id: message.digest for message in self.sent}
-        while digests.keys() - self.receipts.keys():
+        told: set[str] = set()
+        while digests.keys() - self.receipts.keys() - told or told != refused.keys():
             assert SystemClock().monotonic() < deadline, f"{len(self.receipts)} of {len(digests)} receipts came"
             for one in feed.poll(0.5, 100):
                 receipt = read_receipt(
                     one.body, one.encoding, str(one.headers["jws"]), self._ring, str(one.message_id), self.sample.code
                 )
+                feed.ack([one.tag])
+                if receipt.outcome is Outcome.REFUSED_RETRY:
+                    assert refused[receipt.message_id] == receipt.code
+                    told.add(receipt.message_id)
+                    continue
                 assert receipt.outcome is Outcome.STORED
                 assert receipt.digest == digests[receipt.message_id]
                 assert self.receipts.setdefault(receipt.message_id, receipt) == receipt
-                feed.ack([one.tag])
         feed.close()
 
 

@@ -14,6 +14,9 @@ from tests.integration.hub.conftest import World
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
+CUT = """SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE application_name = 'huitong-hub' AND datname = current_database()"""
+
 
 @pytest.mark.parametrize("point", ["C12", "C13", "C14", "C15"])
 @pytest.mark.parametrize("hits", [1, 3])
@@ -43,6 +46,27 @@ def test_a_hub_killed_again_and_again_loses_nothing(world: World, long_run: bool
     world.check(bdc)
 
 
+@pytest.mark.timeout(240)
+def test_a_message_that_kills_the_hub_stops_only_itself(world: World) -> None:
+    """Dying at the same message again and again: it is put aside unread and told so, its neighbours are stored, resent it is too."""
+    bdc = world.admit("bdc-01")
+    bdc.open()
+    first = world.run()
+    bdc.hear()
+    first.send_signal(signal.SIGTERM)
+    assert first.wait(30) == 0
+    bdc.send_records(10)
+    for _ in range(5):
+        assert world.run("C12", 1).wait(40) == -signal.SIGKILL
+    world.run()
+    poison = bdc.sent[1]
+    bdc.hear(60, refused={poison.message_id: "not_processed"})
+    bdc.send(poison)
+    bdc.sent.pop()
+    bdc.hear(60)
+    world.check(bdc)
+
+
 def test_a_stopped_hub_leaves_in_order(world: World) -> None:
     """SIGTERM under load: exit 0, what was committed is acked, the next process goes on."""
     bdc = world.admit("bdc-01")
@@ -66,7 +90,7 @@ def test_the_store_restarts_under_load(world: World) -> None:
         bdc.send_records(10)
         wait_for_records(world)
         with world.connect() as connection:
-            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'huitong-hub'")
+            connection.execute(CUT)
     bdc.hear()
     assert process.poll() is None
     world.check(bdc)
@@ -86,7 +110,7 @@ def test_a_read_only_store_is_waited_for(world: World) -> None:
         connection.execute("SET default_transaction_read_only = off")
         assert connection.execute("SELECT count(*) FROM message").fetchone() == (0,)
         connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'huitong-hub'")
+        connection.execute(CUT)
     bdc.hear()
     world.check(bdc)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -28,8 +29,9 @@ from hub.events import (
     StoreFound,
     StoreLost,
 )
-from hub.model import DepartmentState
+from hub.model import Changes, DepartmentState
 from hub.store.store import IngestUnit
+from hub.store.unit import SqlUnit
 from hub.testing import LiveHub, SampleDepartment
 
 pytestmark = pytest.mark.integration
@@ -53,6 +55,18 @@ def break_store(live: LiveHub, errors: list[Exception], *, after: Callable[[], N
             yield unit
 
     live.store.begin = begin  # type: ignore[method-assign,assignment]
+
+
+def break_probe(live: LiveHub, errors: list[Exception]) -> None:
+    """Make each probe after a failed transaction fail once: the store is really away."""
+    left = [len(errors)]
+
+    def probe() -> None:
+        if len(errors) < left[0]:
+            left[0] = len(errors)
+            raise StoreUnavailable(why="still down")
+
+    live.store.probe = probe  # type: ignore[method-assign]
 
 
 def test_messages_become_receipts(live: LiveHub) -> None:
@@ -100,14 +114,35 @@ def test_readiness_follows_what_happens(live: LiveHub) -> None:
 def test_a_store_outage_consumes_nothing_and_loses_nothing(live: LiveHub) -> None:
     """The feed is closed, tried again with a backoff, and everything is stored once; redeliveries of our own making do not count."""
     bdc = live.admit("bdc-01")
-    break_store(live, [StoreUnavailable(why="down") for _ in range(7)])
-    live.start()
+    errors: list[Exception] = [StoreUnavailable(why="down") for _ in range(6)]
+    break_probe(live, errors)
+    break_store(live, errors)
     live.send(bdc, bdc.opening(), *(bdc.records(n) for n in range(1, 21)))
+    live.start()
     receipts = live.receipts(bdc, 21)
     assert {one.outcome for one in receipts} == {Outcome.STORED}
-    assert len(live.recorder.of(StoreLost)) == 7
+    assert len(live.recorder.of(StoreLost)) == 12
     assert live.recorder.of(MessageRefused) == []
     assert count(live, "record") == 40
+
+
+def test_a_message_that_breaks_the_store_is_put_aside(live: LiveHub) -> None:
+    """A message whose transaction fails again and again while the store is well goes to quarantine; its neighbours are stored."""
+    bdc = live.admit("bdc-01")
+    bad = bdc.records(2)
+    whole = SqlUnit.write
+
+    def write(self: SqlUnit, flows: Any, changes: Changes, at: Any) -> None:
+        if any(row.message_id == bad.message_id for row in changes.messages):
+            raise StoreUnavailable(why="statement timeout")
+        whole(self, flows, changes, at)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SqlUnit, "write", write)
+        live.send(bdc, bdc.opening(), bdc.records(1), bad, bdc.records(3))
+        live.start()
+        receipts = {one.message_id: one for one in live.receipts(bdc, 4)}
+    assert (receipts.pop(bad.message_id).code, {one.outcome for one in receipts.values()}) == ("not_processed", {Outcome.STORED})
 
 
 def test_a_store_that_stays_away_is_probed_before_consuming(live: LiveHub) -> None:

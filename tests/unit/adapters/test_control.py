@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from agent.adapters.control import Caller, ControlServer, RemoteError, call
-from agent.errors import Busy, Conflict
+from agent.adapters.control import MAX_CALLS, Caller, ControlServer, Handler, RemoteError, call
+from agent.errors import Busy, Conflict, SettingsError
 
 
 def echo(caller: Caller, args: dict[str, object]) -> object:
@@ -65,3 +69,104 @@ def test_nobody_listening_is_told_apart_from_silence(tmp_path: Path) -> None:
         silent.listen()
         with pytest.raises(Busy):
             call(tmp_path / "silent.sock", "echo", {}, 0.1)
+
+
+# -- many at once ----------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_waits_holds_up_nobody(tmp_path: Path) -> None:
+    """While one handler waits, others are answered; when it may go on, its own caller is answered too."""
+    go_on, waiting = threading.Event(), threading.Event()
+
+    def wait(_caller: Caller, _args: dict[str, object]) -> object:
+        waiting.set()
+        assert go_on.wait(10)
+        return {"done": True}
+
+    with serving(tmp_path, {"echo": echo, "wait": wait}) as path, ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(call, path, "wait", {}, 10)
+        assert waiting.wait(10)
+        for number in range(20):
+            assert call(path, "echo", {"n": number}, 5)["n"] == number  # type: ignore[index]
+        assert not slow.done()
+        go_on.set()
+        assert slow.result(10) == {"done": True}
+
+
+def test_too_many_calls_at_once_are_told_to_come_again(tmp_path: Path) -> None:
+    """The number of threads is bounded; whoever comes in vain hears Busy, and is served when there is room again."""
+    go_on, waiting = threading.Event(), threading.Semaphore(0)
+
+    def wait(_caller: Caller, _args: dict[str, object]) -> object:
+        waiting.release()
+        assert go_on.wait(10)
+        return {"done": True}
+
+    with serving(tmp_path, {"echo": echo, "wait": wait}) as path, ThreadPoolExecutor(MAX_CALLS) as pool:
+        held = [pool.submit(call, path, "wait", {}, 10) for _ in range(MAX_CALLS)]
+        for _ in held:
+            assert waiting.acquire(timeout=10)
+        with pytest.raises(Busy):
+            call(path, "echo", {}, 5)
+        go_on.set()
+        assert [one.result(10) for one in held] == [{"done": True}] * MAX_CALLS
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert call(path, "echo", {}, 5)
+                break
+            except Busy:
+                assert time.monotonic() < deadline
+
+
+def test_a_caller_that_hangs_up_leaves_no_thread_behind(tmp_path: Path) -> None:
+    """Hundreds that connect and leave, with and without a word, take no place for ever."""
+    with serving(tmp_path, {"echo": echo}) as path:
+        for number in range(10 * MAX_CALLS):
+            with socket.socket(socket.AF_UNIX) as rude:
+                rude.connect(str(path))
+                if number % 2:
+                    rude.sendall(b'{"call": "echo"')
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert call(path, "echo", {}, 5)
+                return
+            except Busy:
+                assert time.monotonic() < deadline
+
+
+# -- what goes wrong -------------------------------------------------------------------------------------------------
+
+
+def test_a_defect_in_a_handler_is_told_on_both_sides(tmp_path: Path) -> None:
+    """The caller gets an error instead of silence, and somebody hears of the defect itself."""
+    heard: list[tuple[str, str]] = []
+
+    def broken(_caller: Caller, _args: dict[str, object]) -> object:
+        raise ZeroDivisionError
+
+    with serving(tmp_path, {"broken": broken}, lambda name, error: heard.append((name, type(error).__name__))) as path:
+        with pytest.raises(RemoteError) as caught:
+            call(path, "broken", {}, 5)
+        assert "ZeroDivisionError" in str(caught.value)
+    assert heard == [("broken", "ZeroDivisionError")]
+
+
+@pytest.mark.parametrize("place", ["no/such/folder/agent.sock", "x" * 120])
+def test_a_place_where_no_socket_can_be_is_told(tmp_path: Path, place: str) -> None:
+    """A folder that is not there, or a path the kernel finds too long: the setting is named."""
+    with pytest.raises(SettingsError, match="there can be no control socket"):
+        ControlServer(tmp_path / place, {}).start()
+
+
+@contextmanager
+def serving(
+    place: Path, handlers: dict[str, Handler], failed: Callable[[str, Exception], None] = lambda _call, _error: None
+) -> Iterator[Path]:
+    server = ControlServer(place / "agent.sock", handlers, failed)
+    server.start()
+    try:
+        yield place / "agent.sock"
+    finally:
+        server.stop()

@@ -133,7 +133,7 @@ class Bench:
 
         def target() -> None:
             try:
-                self.run()
+                self.run(rounds=1_000_000)
             except BaseException as error:  # noqa: BLE001 - raised again in the thread of the test
                 raised.append(error)
 

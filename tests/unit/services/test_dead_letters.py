@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -13,6 +13,8 @@ import pytest
 from agent.errors import Conflict
 from agent.model import ExchangeMessage, MessageKind, Outcome, RefusedRecord, State
 from agent.queries import Closed, MessageQuery
+from agent.services.capture import CaptureService
+from agent.services.capture_again import Letter
 from agent.services.capture_messages import BatchLimits
 from agent.services.dead_letters import CLOSED, PURGED, REMOVED, STILL_WRONG, STORED, UNKNOWN, WAITING, DeadLetters
 from agent.services.restore import encoded
@@ -24,19 +26,49 @@ from tests.contract.store.makers import receipt_for
 from tests.unit.services.capture_kit import FLOW, OPERATOR, SENDER, Bench
 
 
+class Waited:
+    """The answer to an order; whoever waits for it lets the flow go round."""
+
+    def __init__(self, future: Any, go_round: threading.Event) -> None:
+        self._future, self._go_round = future, go_round
+
+    def result(self) -> Any:
+        self._go_round.set()
+        return self._future.result(10)
+
+
+class Counter:
+    """A flow as operators reach it: it goes round only when all their orders are given, so that no change comes first."""
+
+    def __init__(self, service: CaptureService) -> None:
+        self.go_round = threading.Event()
+        self._service = service
+
+    def tick(self) -> None:
+        self._service.tick()
+
+    def retry(self, item_ids: Sequence[str]) -> Any:
+        return Waited(self._service.retry(item_ids), self.go_round)
+
+    def again(self, letters: Sequence[Letter]) -> Any:
+        return Waited(self._service.again(letters), self.go_round)
+
+
 class Office(Bench):
     """A flow in memory whose messages the hub judges, and somebody who tries dead letters again."""
 
     def __init__(self, source: Any = None, **plan: Any) -> None:
         super().__init__(source, **plan)
         self.reader = MemoryReader(self.store)
-        self.letters = DeadLetters(self.reader, {FLOW: self.service})
+        self.counter = Counter(self.service)
+        self.letters = DeadLetters(self.reader, {FLOW: self.counter})
 
     def reconfigure(self, **plan: Any) -> None:
         """Start the flow anew with another plan."""
         self.plan = replace(self.plan, **plan)
         self.restart()
-        self.letters = DeadLetters(self.reader, {FLOW: self.service})
+        self.counter = Counter(self.service)
+        self.letters = DeadLetters(self.reader, {FLOW: self.counter})
         self.run()
 
     def captured(self) -> list[ExchangeMessage]:
@@ -65,14 +97,17 @@ class Office(Bench):
         ended = threading.Event()
 
         def rounds() -> None:
+            self.counter.go_round.wait()
             while not ended.is_set():
                 self.service.wake()
                 self.service.run_once()
 
+        self.counter.go_round.clear()
         worker = threading.Thread(target=rounds, daemon=True)
         worker.start()
         yield
         ended.set()
+        self.counter.go_round.set()
         self.service.wake()
         worker.join(10)
         assert not worker.is_alive()
@@ -326,6 +361,7 @@ def test_a_flow_that_does_not_run_says_so_and_others_go_on(office: Office) -> No
     office.judge(message, Outcome.REFUSED_FINAL)
     office.store.pause(FLOW, "operator 李工: 盘点")
     office.service.tick()
+    office.rounds(1)
     with office.going_round():
         outcome = office.letters.retry([message.message_id])[message.message_id]
     assert (outcome.how, outcome.text, outcome.details) == ("failed", "the flow {flow} is not running now", {"flow": FLOW})
@@ -342,6 +378,19 @@ def test_input_is_translated_again(office: Office) -> None:
     assert office.retry(four, five) == {four: "retried", five: "failed"}
     assert office.why(five) == STILL_WRONG
     assert (4, "赵六") in office.names()
+
+
+def test_input_that_was_captured_first_is_told_as_it_was_closed(office: Office) -> None:
+    """The corrected row came by itself between the question and the order: superseded, not "still wrong"."""
+    office.script.put((4, None))
+    office.captured()
+    (item,) = office.reader.items(FLOW)
+    order = office.service.retry([item.input.item_id])
+    waiting = office.service._orders._waiting.get_nowait()
+    office.script.put((4, "赵六"))
+    office.captured()
+    waiting()
+    assert order.result(0) == {item.input.item_id: Closed.SUPERSEDED}
 
 
 def test_a_record_too_large_by_now_stays_open(office: Office) -> None:
