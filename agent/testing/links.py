@@ -200,6 +200,14 @@ class MemoryFeed(Link):
             if self.queues.pop(queue, None) is not None and self.lost is None:
                 self._broker.leave(self, queue)
 
+    def widen(self, queue: str) -> None:
+        """Take as much ahead of a queue as of others, where it was consumed with a prefetch of 1 and that one is held."""
+        with self._broker.changed:
+            self._raise_if_lost()
+            held = sum(message.queue == queue for message in self._held.values())
+            assert held == self.queues[queue] == 1, "the one message has to be held"
+            self.queues[queue] = self._prefetch
+
     def poll(self, timeout_secs: float, limit: int) -> Sequence[Delivered]:
         """Return at most `limit` messages, waiting for the first. Raises NotConnected."""
         with self._broker.changed:

@@ -48,6 +48,10 @@ class QueueFeed(Feed, Protocol):
         """Stop consuming a queue; what was not acked of it is delivered again. Raises NotConnected."""
         ...
 
+    def widen(self, queue: str) -> None:
+        """Take more ahead of a queue consumed one by one, while the one message is held. Raises NotConnected."""
+        ...
+
 
 class Duties(Protocol):
     """What this process works for now; changes at any time."""
@@ -172,18 +176,17 @@ class Intake:
     def _trust(self, feed: QueueFeed, queue: str) -> None:
         """Take as much ahead as the feed likes, now that a message of this queue went well."""
         if queue in self._consumed:
-            feed.cancel(queue)
-            feed.consume(queue)
+            feed.widen(queue)
             self._trusted.add(queue)
 
     def _settle(self, feed: QueueFeed) -> None:
         """Ack what was committed, then face what went wrong."""
         done, trouble = self._handoff.finished()
         if done:
-            feed.ack(done)
-            self._failures = 0
             for queue in [self._on_trial.pop(tag) for tag in done if tag in self._on_trial]:
                 self._trust(feed, queue)
+            feed.ack(done)
+            self._failures = 0
         if trouble is not None:
             raise trouble
         self._follow_duties(feed)

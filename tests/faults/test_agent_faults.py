@@ -167,8 +167,7 @@ def test_an_old_copy_of_the_store_is_put_back(make_world: MakeWorld) -> None:
     ahead = flows_ahead(world)
     assert ahead
     world.start("agent")
-    world.until(lambda: ahead <= frozen(world.agent_books), "the fork is noticed")
-    assert {event["flow"] for event in world.events("agent", "fork_detected")} == frozen(world.agent_books)
+    world.until(lambda: ahead <= frozen(world.agent_books) == told(world), "the fork is noticed, and told")
     status = world.huitong("status")
     assert (status.returncode, status.stdout.count("huitong restore")) == (1, len(frozen(world.agent_books)))
     assert world.huitong("flow", "resume", ahead.pop(), "--why", "x").returncode == 1
@@ -200,7 +199,8 @@ def goes_on(world: World) -> None:
     world.start("agent")
     world.until(lambda: world.stored() > before, "it goes on")
     world.clerks.go_home()
-    world.until(lambda: world.settled() and not world.audit().lost, "everything arrives")
+    with world.explained():
+        world.until(lambda: world.settled() and not world.audit().lost, "everything arrives")
     found = world.audit()
     world.tally.records += found.records
     assert [found.lost, found.disorder, found.foreign] == [[], [], []], str(found)
@@ -211,6 +211,11 @@ def flows_ahead(world: World) -> set[str]:
     query = "SELECT f.flow, e.high_water FROM epoch e JOIN flow f ON f.id = e.flow_id"
     marks = dict(world.hub_books.rows(query))
     return {flow for flow, after in world.agent_books.rows("SELECT name, next_sequence FROM flow") if marks[flow] >= after}
+
+
+def told(world: World) -> set[str]:
+    """Return the flows of which an alarm told that they forked."""
+    return {event["flow"] for event in world.events("agent", "fork_detected")}
 
 
 def frozen(agent: Books) -> set[str]:

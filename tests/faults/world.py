@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
@@ -359,6 +359,16 @@ class World:
         """Compare source, agent and hub."""
         return audit(self.registry, self.clerks.diary, self.hub_books, self.agent_books, self.drop)
 
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Add to a failure what is missing just then."""
+        try:
+            yield
+        except AssertionError as error:
+            found = self.audit()
+            self.tally.add(found)
+            raise AssertionError(f"settled: {self.settled()}\n{found}\n{error}") from None
+
     def prove(self, patience_secs: float = PATIENCE_SECS) -> Audit:
         """Let everybody go home, everything arrive, stop the processes in order, and demand exact equality."""
         if self.clerks.is_alive():
@@ -371,12 +381,8 @@ class World:
             latest[0] = self.audit()
             return latest[0].exact
 
-        try:
+        with self.explained():
             self.until(exact, "everything arrives", patience_secs)
-        except AssertionError as error:
-            found = self.audit()
-            self.tally.add(found)
-            raise AssertionError(f"{found}\n{error}") from None
         for name in list(self._processes):
             assert self.stop(name) == 0, self.words(name)
         found = self.audit()

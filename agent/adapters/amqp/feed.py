@@ -27,6 +27,7 @@ class _Tap:
     queue: str
     channel: OpenChannel
     unacked: dict[int, int] = field(default_factory=dict)  # delivery tag → our tag
+    consumer: str = ""
     flows: bool = False  # the broker agreed to deliver
 
     def ack(self, delivery_tags: set[int]) -> None:
@@ -85,6 +86,17 @@ class AmqpFeed:
             tap.channel.close()
             self._forget(tap)  # what arrived before the broker read of it
 
+    def widen(self, queue: str) -> None:
+        """Take as much ahead of a queue as of others, where it was consumed with a prefetch of 1. Raises NotConnected.
+
+        Only while that one message is not acked: it keeps the broker from delivering what would have to go back, out of order.
+        """
+        tap = self._taps[queue]
+        assert len(tap.unacked) == self._queues[queue] == 1, "the one message has to be held"
+        tap.channel.ask(tap.channel.raw.basic_cancel, consumer_tag=tap.consumer)
+        self._queues[queue] = self._prefetch
+        self._start(tap, self._prefetch)
+
     def poll(self, timeout_secs: float, limit: int) -> Sequence[Delivered]:
         """Serve the connection until something arrived; return at most `limit`. Raises NotConnected, Forbidden."""
         timeout_secs = 0.0 if self._arrived else timeout_secs
@@ -117,17 +129,22 @@ class AmqpFeed:
             tap = self._taps[queue] = _Tap(queue, channel)
             channel.raw.add_on_cancel_callback(lambda _frame: self._on_gone(tap))
             channel.raw.add_on_close_callback(lambda _channel, _error: self._on_closed(tap))
-            channel.ask(channel.raw.basic_qos, prefetch_count=prefetch)
-            channel.ask(
-                channel.raw.basic_consume,
-                queue=queue,
-                on_message_callback=lambda _channel, method, properties, body: self._on_message(tap, method, properties, body),
-            )
-            tap.flows = True
+            self._start(tap, prefetch)
         except HuitongError as error:
             self._taps.pop(queue, None)
             error.details.setdefault("queue", queue)
             raise
+
+    def _start(self, tap: _Tap, prefetch: int) -> None:
+        channel = tap.channel
+        channel.ask(channel.raw.basic_qos, prefetch_count=prefetch)
+        begun = channel.ask(
+            channel.raw.basic_consume,
+            queue=tap.queue,
+            on_message_callback=lambda _channel, method, properties, body: self._on_message(tap, method, properties, body),
+        )
+        tap.consumer = begun.method.consumer_tag
+        tap.flows = True
 
     def _on_message(self, tap: _Tap, method: Basic.Deliver, properties: BasicProperties, body: bytes) -> None:
         if self._taps.get(tap.queue) is not tap:

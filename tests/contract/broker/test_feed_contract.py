@@ -129,6 +129,27 @@ def test_queues_may_come_and_go(queues: World) -> None:
     assert feed.poll(0.2, 100) == []
 
 
+@pytest.mark.parametrize("single_active", [False, True])
+def test_a_queue_taken_one_by_one_is_widened_without_disorder(world: World, single_active: bool) -> None:
+    """One message, then many ahead: everything comes once, in order, and nothing counts as delivered again."""
+    world.declare_queue("narrow", single_active=single_active)
+    world.bind("narrow", "to", "narrow")
+    fill(world, 200, key="narrow")
+    feed = world.feed(prefetch=64)
+    feed.open()
+    feed.consume("narrow", 1)
+    (first,) = deliveries(feed, 1)
+    feed.widen("narrow")
+    found = [first, *deliveries(feed, 60)]
+    feed.ack([message.tag for message in found])
+    while len(found) < 200:
+        some = deliveries(feed, 1)
+        feed.ack([message.tag for message in some])
+        found += some
+    assert bodies(found) == [f"body {n}" for n in range(1, 201)]
+    assert {message.delivery_count for message in found} == {0}
+
+
 def test_a_queue_consumed_later_is_consumed_again_after_reopening(queues: World) -> None:
     """The set of queues outlives the connection."""
     feed = queues.feed()
