@@ -105,6 +105,9 @@ class StillFeed:
     def cancel(self, queue: str) -> None:
         """There is one queue."""
 
+    def widen(self, queue: str) -> None:
+        """Do nothing: it is wide from the beginning."""
+
     def poll(self, timeout_secs: float, limit: int) -> Sequence[Delivered]:
         """Return what a broker with a prefetch of 128 would have sent."""
         count = min(limit, len(self._messages), self._prefetch - self.out)

@@ -33,12 +33,14 @@ if TYPE_CHECKING:
 @pass_session
 def run(session: Session) -> None:
     """Run; SIGTERM and SIGINT drain what is on its way and end with 0."""
+    from agent.adapters.interpreter import tune  # noqa: PLC0415 - as below
     from agent.app.agent import composed, observe  # noqa: PLC0415 - the whole agent; help pages do without
 
     settings = load_agent_settings([session.config]).value
     arm_as_asked(os.environ)
     observers = observe(sys.stderr.buffer, settings.agent.log_level)
     with composed(settings, os.environ, observers) as agent, _stopped_by_signals(agent.supervisor.request_stop):
+        tune()
         agent.run()
 
 

@@ -9,6 +9,7 @@ import threading
 from types import FrameType
 
 from agent.adapters.clock import SystemClock
+from agent.adapters.interpreter import tune
 from agent.adapters.logs import EventLog
 from agent.adapters.sd_notify import Notifier, Watchdog
 from agent.events import Event, ProgressMade
@@ -17,9 +18,6 @@ from agent.testing.arming import arm_as_asked
 from hub.app import build
 from hub.cli.base import HubSession, command, pass_session
 from hub.health import HubHealth
-
-SWITCH_INTERVAL_SECS = 0.0005
-"""The storing thread waits for the database many times a second and must not wait 5 ms each time to go on."""
 
 
 @command("run", N_("Run one process of the hub.\nSeveral may run on one PostgreSQL store; they share out the departments."))
@@ -33,7 +31,7 @@ def run(session: HubSession) -> int:
     health = HubHealth(watchdog.stuck)
     log = EventLog(sys.stdout.buffer, clock, level=settings.hub.log_level)
     process = build(settings, os.environ, health, watchdog, _Feeder(notifier, watchdog), log)
-    sys.setswitchinterval(SWITCH_INTERVAL_SECS)
+    tune()
     try:
         runner = process.runner()
 
