@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Raw
 
+from agent.errors import BadMessage
 from agent.model import Op
 from agent.wire.codes import refusal
 from agent.wire.compression import decompress
 from agent.wire.event import MAX_SEQUENCE, RECORDS_TYPE, department_source, hub_source
 from agent.wire.limits import Limits
-from agent.wire.strict import brackets, check_depth, load_strict
+from agent.wire.strict import brackets, check_depth, load_strict, too_many_values
 from agent.wire.topology import FLOW_ID, NODE_CODE
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class WireRecord(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=Tr
 
 class _Records(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     records: list[WireRecord]
+
+
+class _RawRecords(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    records: list[Raw]
 
 
 class _Event(msgspec.Struct, frozen=True):
@@ -110,6 +115,10 @@ def open_body(body: bytes, encoding: str, limits: Limits) -> Envelope:
     if len(body) > limits.body_bytes:
         raise refusal("too_large", size_bytes=len(body), limit_bytes=limits.body_bytes)
     text = decompress(body, encoding, limits.decompressed_bytes)
+    return _open_compact(text, limits) or _open_any(text, limits)
+
+
+def _open_any(text: bytes, limits: Limits) -> Envelope:
     document = load_strict(text, values=limits.values)
     event = _decode(text, _EVENT)
     _check_event(event, limits)
@@ -117,10 +126,46 @@ def open_body(body: bytes, encoding: str, limits: Limits) -> Envelope:
     flat = 0
     if event.type == RECORDS_TYPE:
         records = _decode(event.data, _RECORDS).records
-        flat = 3 + _check_records(document["data"]["records"], records, event.recordcount)
+        _check_records(records, event.recordcount)
+        flat = 3 + _check_values(document["data"]["records"])
     if brackets(text) > flat:  # something nests inside a value, or a bracket stands in a string
         check_depth(document, limits.depth)
     return _envelope(event, records)
+
+
+def _open_compact(text: bytes, limits: Limits) -> Envelope | None:
+    """Open a message of records in the spelling of our writer, a few records at a time: what they become stays in the cache.
+
+    None for a message of another kind or spelling, or with something wrong in it: `_open_any` finds out what.
+    """
+    if too_many_values(text, limits.values):
+        return None
+    try:
+        event = _EVENT.decode(text)
+        _check_event(event, limits)
+        if event.type != RECORDS_TYPE:
+            return None
+        data = bytes(event.data)
+        before, _, behind = text.partition(data)
+        check_depth(load_strict(before + b"{}" + behind, values=limits.values), limits.depth)
+        raw = _RAW_RECORDS.decode(data).records
+        if data != b'{"records":[%b]}' % b",".join(raw):
+            return None
+        parts = [_read_part(raw[start : start + _PART], limits) for start in range(0, len(raw), _PART)]
+        records = [record for part in parts for record in part]
+        _check_records(records, event.recordcount)
+    except (BadMessage, ValueError, RecursionError):
+        return None
+    return _envelope(event, records)
+
+
+def _read_part(raw: Sequence[Raw], limits: Limits) -> list[WireRecord]:
+    text = b"[%b]" % b",".join(raw)
+    records = _PART_OF_RECORDS.decode(text)
+    document = load_strict(text, values=limits.values)
+    if brackets(text) > 1 + _check_values(document):
+        check_depth(document, limits.depth - 2)  # the list stands two levels down
+    return records
 
 
 def read_records(envelope: Envelope) -> list[WireRecord]:
@@ -138,6 +183,9 @@ def check_properties(envelope: Envelope, message_id: str | None, type_: str | No
 
 _EVENT: Final = msgspec.json.Decoder(_Event)
 _RECORDS: Final = msgspec.json.Decoder(_Records)
+_RAW_RECORDS: Final = msgspec.json.Decoder(_RawRecords)
+_PART_OF_RECORDS: Final = msgspec.json.Decoder(list[WireRecord])
+_PART: Final = 16
 _T = TypeVar("_T")
 
 
@@ -173,12 +221,15 @@ def _check_batch(event: _Event, limits: Limits) -> None:
         raise refusal("too_many_records", records=event.recordcount, limit=limits.records)
 
 
-def _check_records(raw: Sequence[Mapping[str, Any]], records: Sequence[WireRecord], announced: int) -> int:
-    """Check what types cannot say; return how many brackets records open whose values do not nest."""
+def _check_records(records: Sequence[WireRecord], announced: int) -> None:
     if len(records) != announced:
         raise refusal("count_mismatch", announced=announced, found=len(records))
     _check_ids(records)
     _check_times([record.at for record in records if record.at is not None])
+
+
+def _check_values(raw: Sequence[Mapping[str, Any]]) -> int:
+    """Check what types cannot say; return how many brackets records open whose values do not nest."""
     opened = 0
     for record in raw:
         _check_key(record["key"])
