@@ -62,7 +62,7 @@ def _key(session: Session, pages: Pages, settings: DatabaseFrom) -> Iterator[Fin
     shape = pages.shape
     names = ", ".join(settings.key)
     nullable = [column for column in shape.key if column.nullable]
-    if nullable and session.page(pages.any_null(nullable)):
+    if nullable and session.page(pages.any_null(tuple(nullable))):
         yield _warning(
             N_("key"),
             N_("some rows have no value in the key ({key})"),
@@ -112,7 +112,7 @@ def _cursor_values(database: Database, session: Session, pages: Pages) -> Iterat
             N_("ask the DBA for an index on the cursor, followed by the key"),
             cursor=cursor.name,
         )
-    if cursor.nullable and session.page(pages.any_null([cursor])):
+    if cursor.nullable and session.page(pages.any_null((cursor,))):
         yield _warning(
             N_("cursor"),
             N_("some rows have no value in {cursor}: they are read once, in the first load, and changes to them are not noticed"),

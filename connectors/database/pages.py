@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
@@ -58,23 +59,42 @@ class Shape:
     index: Mapping[str, int]  # where a column stands in a row
 
 
+P = ParamSpec("P")
+
+
+def _prepared(build: Callable[Concatenate[Pages, P], sa.Select[Any]]) -> Callable[Concatenate[Pages, P], Statement]:
+    """Turn a method that builds a statement into one that returns it ready for the driver: built once for the same arguments."""
+
+    @wraps(build)
+    def statement(pages: Pages, /, *args: P.args, **kwargs: P.kwargs) -> Statement:
+        name = (build.__name__, args, *kwargs.items())
+        if name not in pages.ready:
+            pages.ready[name] = prepare(build(pages, *args, **kwargs), pages.shape.dialect)
+        return pages.ready[name]
+
+    return statement
+
+
 @dataclass
 class Pages:
     """Statements of one flow. Parameters: `limit`; `low`; `k0`, `k1` … for the key; `c` for the cursor."""
 
     shape: Shape
-    _ready: dict[str, Statement] = field(default_factory=dict)
+    ready: dict[object, Statement] = field(default_factory=dict)
 
-    def load(self, *, resumed: bool) -> Statement:
+    @_prepared
+    def load(self, *, resumed: bool) -> sa.Select[Any]:
         """Select rows by key, from the beginning or after a key."""
         conditions = [self._beyond(self.shape.key, self._key_names())] if resumed else []
-        return self._page(f"load {resumed}", conditions, self.shape.key)
+        return self._page(conditions, self.shape.key)
 
-    def keyless(self) -> Statement:
+    @_prepared
+    def keyless(self) -> sa.Select[Any]:
         """Select rows with NULL in their key: no order reaches them."""
-        return self._page("keyless", [sa.or_(*(column_expression(c).is_(None) for c in self.shape.key))], ())
+        return self._page([sa.or_(*(column_expression(c).is_(None) for c in self.shape.key))], ())
 
-    def poll(self, *, low: bool, resumed: bool, inclusive: bool) -> Statement:
+    @_prepared
+    def poll(self, *, low: bool, resumed: bool, inclusive: bool) -> sa.Select[Any]:
         """Select rows by (cursor, key), above (inclusive: from) `low`, or after a row; never those without a cursor value."""
         cursor = self.cursor
         order = (cursor, *self.shape.key)
@@ -87,29 +107,31 @@ class Pages:
         else:
             condition = expression.is_not(None)
         keys = [column_expression(c).is_not(None) for c in self.shape.key if c.nullable]
-        return self._page(f"poll {low} {resumed} {inclusive}", [condition, *keys], order)
+        return self._page([condition, *keys], order)
 
-    def matching(self, count: int) -> Statement:
+    @_prepared
+    def matching(self, count: int) -> sa.Select[Any]:
         """Select the rows with one of `count` keys: parameters `k0_0`, `k0_1` … for the first, and so on."""
         keys = [
             sa.and_(*(column_expression(c) == self.shape.bind(c, f"k{n}_{i}") for i, c in enumerate(self.shape.key)))
             for n in range(count)
         ]
-        return self._page(f"matching {count}", [sa.or_(*keys)], self.shape.key)
+        return self._page([sa.or_(*keys)], self.shape.key)
 
-    def greatest_cursor(self, rank: int, *, until: bool = False) -> Statement:
+    @_prepared
+    def greatest_cursor(self, rank: int, *, until: bool = False) -> sa.Select[Any]:
         """Select the cursor value of the row of this rank, counted from the greatest, which is 0; or that up to `until`."""
         cursor = column_expression(self.cursor)
         condition = cursor <= self.shape.bind(self.cursor, "until") if until else cursor.is_not(None)
         chosen = sa.select(self.shape.show(self.cursor)).select_from(self.from_table).where(condition, *self._filter())
-        chosen = chosen.order_by(cursor.desc()).limit(_number(1)).offset(_number(rank))
-        return self._ready_made(f"rank {rank} {until}", chosen)
+        return chosen.order_by(cursor.desc()).limit(_number(1)).offset(_number(rank))
 
-    def any_null(self, columns: Sequence[Column]) -> Statement:
+    @_prepared
+    def any_null(self, columns: tuple[Column, ...]) -> sa.Select[Any]:
         """Select one row if some row has NULL in one of the columns."""
         condition = sa.or_(*(column_expression(c).is_(None) for c in columns))
         chosen: sa.Select[Any] = sa.select(_number(1)).select_from(self.from_table).where(condition, *self._filter())
-        return self._ready_made(f"null {[c.name for c in columns]}", chosen.limit(_number(1)))
+        return chosen.limit(_number(1))
 
     @property
     def cursor(self) -> Column:
@@ -145,16 +167,11 @@ class Pages:
             beyond = sa.or_(expression > value, sa.and_(expression == value, beyond))
         return sa.and_(expressions[0] >= bound[0], beyond)  # the first part is what an index on one column can use
 
-    def _page(self, name: str, conditions: Sequence[Expression], order: Sequence[Column]) -> Statement:
+    def _page(self, conditions: Sequence[Expression], order: Sequence[Column]) -> sa.Select[Any]:
         shown = [self.shape.show(column) for column in self.shape.columns]
         chosen = sa.select(*shown).select_from(self.from_table).where(*conditions, *self._filter())
         chosen = chosen.order_by(*(column_expression(c) for c in order))
-        return self._ready_made(name, chosen.limit(sa.bindparam("limit", type_=sa.Integer())))
-
-    def _ready_made(self, name: str, statement: sa.Select[Any]) -> Statement:
-        if name not in self._ready:
-            self._ready[name] = prepare(statement, self.shape.dialect)
-        return self._ready[name]
+        return chosen.limit(sa.bindparam("limit", type_=sa.Integer()))
 
 
 def _number(value: int) -> sa.ColumnClause[Any]:
