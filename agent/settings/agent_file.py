@@ -191,9 +191,6 @@ class DeliverySection(SettingsModel):
         more=N_("A record larger than this travels alone. The hub takes no more than 8MiB."),
         examples=("1MiB",),
     )
-    linger: Annotated[Duration, lasting("0s", "10s")] = setting(
-        N_("time to wait for more records before a message is closed"), default=timedelta(milliseconds=5), examples=("5ms",)
-    )
     window: int = setting(
         N_("messages under way to the broker without its confirm, at most"), default=200, ge=1, le=2000, examples=("200",)
     )

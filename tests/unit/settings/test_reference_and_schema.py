@@ -65,7 +65,6 @@ def test_defaults_are_shown_as_they_would_be_written() -> None:
     shown = {doc.path: doc.default for doc in DOCS}
     assert shown["agent.disk_low_water"] == "1GiB"
     assert shown["hub.receipt_within"] == "10m"
-    assert shown["delivery.linger"] == "5ms"
     assert shown["agent.state_dir"] == "/var/lib/huitong"
 
 
