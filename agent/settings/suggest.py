@@ -27,5 +27,5 @@ def unmistakable(word: str, names: Iterable[str]) -> str | None:
 
 def _ranked(word: str, names: Iterable[str]) -> list[tuple[float, str]]:
     folded = word.casefold().replace("-", "_")
-    scored = [(SequenceMatcher(None, folded, name.casefold().replace("-", "_")).ratio(), name) for name in names]
+    scored = [(SequenceMatcher(None, folded, name.casefold().replace("-", "_")).ratio(), name) for name in set(names)]
     return sorted(scored, key=lambda pair: (-pair[0], pair[1]))

@@ -264,3 +264,4 @@ def test_two_names_equally_near_are_not_corrected_unasked() -> None:
     """Both are suggested; neither is taken."""
     assert unmistakable("reject_to", ["rejects_to", "rejected_to"]) is None
     assert set(near("reject_to", ["rejects_to", "rejected_to"])) == {"rejects_to", "rejected_to"}
+    assert near("lingr", ["linger", "finger", "linger"]) == ("linger", "finger")
