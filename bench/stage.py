@@ -128,8 +128,19 @@ def wait_for(world: World, outcome: str, count: int, within_secs: float = 600.0)
         world.require_running()
         if records(world).get(outcome, 0) >= count:
             return time.monotonic()
-        pause.wait(0.02)
+        pause.wait(0.1)
     raise TimeoutError(f"only {records(world)} after {within_secs:.0f} s")
+
+
+def wait_ready(world: World, within_secs: float = 60.0) -> None:
+    """Wait until the agent says that all is well, and a round longer. Raises TimeoutError."""
+    deadline, pause = time.monotonic() + within_secs, threading.Event()
+    while time.monotonic() < deadline:
+        pause.wait(1.0)
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{world.agent_port}/readyz", timeout=5):
+            pause.wait(3.0)
+            return
+    raise TimeoutError("the agent is not ready")
 
 
 def resident_mb(pid: int) -> float:
