@@ -146,11 +146,13 @@ def _open_compact(text: bytes, limits: Limits) -> Envelope | None:
         if event.type != RECORDS_TYPE:
             return None
         data = bytes(event.data)
-        before, _, behind = text.partition(data)
-        check_depth(load_strict(before + b"{}" + behind, values=limits.values), limits.depth)
-        raw = _RAW_RECORDS.decode(data).records
-        if data != b'{"records":[%b]}' % b",".join(raw):
+        at = text.find(_MEMBER) + len(_MEMBER)
+        if not text.startswith(data, at):
             return None
+        check_depth(load_strict(text[:at] + b"{}" + text[at + len(data) :], values=limits.values), limits.depth)
+        raw = _RAW_RECORDS.decode(data).records
+        if len(data) != len(_FRAME) + sum(map(len, raw)) + len(raw) - 1:
+            return None  # more than records and commas between them
         parts = [_read_part(raw[start : start + _PART], limits) for start in range(0, len(raw), _PART)]
         records = [record for part in parts for record in part]
         _check_records(records, event.recordcount)
@@ -186,6 +188,8 @@ _RECORDS: Final = msgspec.json.Decoder(_Records)
 _RAW_RECORDS: Final = msgspec.json.Decoder(_RawRecords)
 _PART_OF_RECORDS: Final = msgspec.json.Decoder(list[WireRecord])
 _PART: Final = 16
+_MEMBER: Final = b'"data":'
+_FRAME: Final = b'{"records":[]}'
 _T = TypeVar("_T")
 
 

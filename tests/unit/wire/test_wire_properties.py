@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from agent.errors import BadMessage, BadReceipt, BadSignature
 from agent.model import Op, Outcome, RefusedRecord
+from agent.wire import reader
 from agent.wire.codes import CODES
 from agent.wire.control import decode_control
 from agent.wire.envelope import Limits, MessageWriter, encode_record, open_body, read_records
@@ -214,6 +215,30 @@ def test_a_damaged_body_is_opened_or_refused(edits: list[tuple[int, int, bytes]]
     """A good body with pieces cut and pasted either opens or is refused with a BadMessage; nothing else is raised."""
     opens(edited(GOOD, edits), "")
     opens(zstandard.compress(edited(GOOD, edits)), "zstd")
+
+
+MEMBERS: Final = st.sampled_from(
+    [
+        b'"a":"2",',
+        b'"id":"x",',
+        b'"data":{},',
+        b'"op":"upsert",',
+        b'"records":[],',
+        b'"sequence":"1",',
+        b"{},",
+        b"[[[[[[[[[]]]]]]]]],",
+    ]
+)
+
+
+@patient
+@given(st.lists(st.tuples(st.integers(0, len(GOOD)), st.just(0), MEMBERS | PIECES), max_size=2))
+def test_what_is_read_in_parts_would_be_read_whole(edits: list[tuple[int, int, bytes]]) -> None:
+    """The quick way to open a message takes nothing that the careful one refuses, and says the same of what it takes."""
+    text = edited(GOOD, edits)
+    quick = reader._open_compact(text, LIMITS)
+    assert quick is None or quick == reader._open_any(text, LIMITS)
+    assert edits or quick is not None
 
 
 @patient
