@@ -73,11 +73,13 @@ class LibraryLog(logging.Handler):
 def hear_libraries(log: EventLog) -> None:
     """Bring warnings of all libraries into the log, once for the process.
 
-    What pika says of connections comes as events of ours already, translated and without its tracebacks.
+    What pika says of connections comes as events of ours already, translated and without its tracebacks. That apscheduler left
+    out a tick is no news: the one before has not come to its end, and does what both would do.
     """
     root = logging.getLogger()
     root.handlers = [LibraryLog(log)]
     logging.getLogger("pika").setLevel(logging.CRITICAL)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
 
 def silence_libraries() -> None:

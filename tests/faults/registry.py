@@ -10,10 +10,12 @@ import random
 import re
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -38,6 +40,12 @@ Row = tuple[str, int, str | None, str | None]
 Change = tuple[str, Sequence[Any]]
 """A statement with ? for its values."""
 
+Finish = Callable[[bool], None]
+"""Commits what was held (True) or takes it back."""
+
+LATE_SECS: Final = 2.0
+"""Held longer than this it is taken back: the overlap of the flows is 4 s, and beyond it polling promises nothing."""
+
 INSERT: Final = "INSERT INTO {table} VALUES (?, ?, ?, ?, ?)"
 UPDATE: Final = "UPDATE {table} SET rev = ?, name = ?, amount = ?, changed_at = ? WHERE id = ?"
 
@@ -53,8 +61,8 @@ class Registry(Protocol):
         """Run statements in one transaction. Raises ConnectionError when nobody knows whether it was committed."""
         ...
 
-    def hold(self, change: Change) -> Callable[[], None]:
-        """Run a statement now, let others see it when the returned function is called."""
+    def hold(self, change: Change) -> Finish:
+        """Run a statement now; others see it, or never will, when the returned function is called."""
         ...
 
     def rows(self, table: str) -> list[Row]:
@@ -96,9 +104,9 @@ class SqliteRegistry:
                 db.execute(statement, [stamped(value) if isinstance(value, datetime) else value for value in values])
             db.execute("COMMIT")
 
-    def hold(self, change: Change) -> Callable[[], None]:
+    def hold(self, change: Change) -> Finish:
         """See Registry. One writer at a time: what is held is written late, with the stamp of now, which looks the same."""
-        return lambda: self.change([change])
+        return lambda commit: self.change([change] if commit else [])
 
     def rows(self, table: str) -> list[Row]:
         """See Registry."""
@@ -141,7 +149,7 @@ class PostgresRegistry:
         except psycopg.Error as error:
             raise ConnectionError(str(error)) from error
 
-    def hold(self, change: Change) -> Callable[[], None]:
+    def hold(self, change: Change) -> Finish:
         """See Registry: a transaction that stays open."""
         try:
             db = self._open()
@@ -149,14 +157,14 @@ class PostgresRegistry:
         except psycopg.Error as error:
             raise ConnectionError(str(error)) from error
 
-        def commit() -> None:
+        def finish(commit: bool) -> None:
             try:
                 with closing(db):
-                    db.commit()
+                    db.commit() if commit else db.rollback()
             except psycopg.Error as error:
                 raise ConnectionError(str(error)) from error
 
-        return commit
+        return finish
 
     def rows(self, table: str) -> list[Row]:
         """See Registry."""
@@ -211,7 +219,7 @@ class Clerks(threading.Thread):
         self._habits = habits
         self._revs = {flow: {f"k{number:06}": 1 for number in range(first_rows)} for flow in TABLES}
         self._slips: dict[str, int] = {}
-        self._held: list[tuple[int, Callable[[], None]]] = []
+        self._held: list[tuple[int, float, Finish]] = []  # until which turn, since when
         self._files: list[bytes] = []
         self.turns = 0
         self._ended = threading.Event()
@@ -262,14 +270,16 @@ class Clerks(threading.Thread):
         flow = self._random.choice(self._habits.flows)
         change = self._insert(flow)
         self._revs[flow].pop(str(change[1][0]))  # nobody else sees it, nobody updates it
-        self._try(lambda: self._held.append((self.turns + self._random.randint(2, 30), self._registry.hold(change))))
+        until, begun = self.turns + self._random.randint(2, 30), time.monotonic()
+        self._try(lambda: self._held.append((until, begun, self._registry.hold(change))))
 
     def _let_go(self, *, everything: bool = False) -> None:
-        due = [commit for turn, commit in self._held if everything or turn <= self.turns]
-        self._held = [] if everything else [(turn, commit) for turn, commit in self._held if turn > self.turns]
-        for commit in due:
-            self.diary.late += 1
-            self._try(commit)
+        due = [held for held in self._held if everything or held[0] <= self.turns]
+        self._held = [held for held in self._held if held not in due]
+        for _, begun, finish in due:
+            in_time = time.monotonic() - begun < LATE_SECS
+            self.diary.late += in_time
+            self._try(partial(finish, in_time))
 
     def _try(self, act: Callable[[], object]) -> None:
         """Do something at the database; when that is away, go on with something else later."""
