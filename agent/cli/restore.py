@@ -63,7 +63,7 @@ def _restore(settings: AgentFile, by: Operator) -> tuple[Sequence[Restored], boo
         parts = Composer(settings, os.environ, Events(), store)
         try:
             work = parts.restore()
-            continued = work.unfinished() is not None or work.is_done()
+            continued = work.unfinished() is not None
             done = work.run(by)
             return done, continued, [gap for gap in parts.reader.gaps() if gap.kind == "store_restored"]
         finally:
@@ -73,10 +73,8 @@ def _restore(settings: AgentFile, by: Operator) -> tuple[Sequence[Restored], boo
 
 
 def _lines(done: Sequence[Restored], gaps: Sequence[Gap], *, continued: bool) -> Iterator[str]:
-    if continued and done:
+    if continued:
         yield _(N_("The restore that was interrupted is finished."))
-    elif continued:
-        yield _(N_("The restore was done already, and nothing was sent since."))
     numbers = {gap.flow: gap.number for gap in gaps}
     for one in done:
         text = N_("{flow}: new epoch {epoch}; {messages} messages with {records} records are in line again; gap {number}")

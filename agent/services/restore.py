@@ -43,10 +43,6 @@ ENDED: Final = "restore"
 class RestoreStore(CaptureLog, Protocol):
     """The store as a restore uses it."""
 
-    def pending(self, flow: str, after: int, limit: int) -> Sequence[OutboxEntry]:
-        """Return pending entries of a flow (see ports.Outbox)."""
-        ...
-
     def begin_epoch(self, epoch: str, by: Operator) -> Future[None]:
         """Start a new history for every flow."""
         ...
@@ -123,17 +119,9 @@ class Restore:
             before = page[-1].action_id
         return None
 
-    def is_done(self) -> bool:
-        """Tell whether the last restore came to its end and nothing was sent since: another one would change nothing."""
-        states = self._store.flows()
-        return bool(states) and self.unfinished() is None and all(map(self._is_untouched, states))
-
     def run(self, by: Operator) -> Sequence[Restored]:
-        """Finish the restore that was begun, else begin one. Raises StoreError, BadMessage when a stored body is damaged.
-
-        One that is done is not begun again: whoever repeats it was killed before the answer came.
-        """
-        if self.unfinished() is None and not self.is_done():
+        """Finish the restore that was begun, else begin one. Raises StoreError, BadMessage when a stored body is damaged."""
+        if self.unfinished() is None:
             self._store.begin_epoch(self._random_bytes(EPOCH_OCTETS).hex(), by).result()
         return self.finish()
 
@@ -151,12 +139,6 @@ class Restore:
 
     def _is_unfinished(self, state: FlowState) -> bool:
         return bool(state.previous_epoch) and (not state.announced or bool(self._store.unsettled(state.flow, 1)))
-
-    def _is_untouched(self, state: FlowState) -> bool:
-        """Tell whether nothing of the flow's epoch ever left: its epoch-open and its first message wait as they were written."""
-        first = self._store.pending(state.flow, 0, 2)
-        waits = all(entry.attempts == 0 and entry.message.sequence == place for place, entry in enumerate(first))
-        return bool(state.previous_epoch) and waits and len(first) == min(2, state.counters.next_sequence)
 
     def _finish(self, state: FlowState) -> Restored:
         frozen = state.paused.startswith(FORK)
