@@ -18,7 +18,7 @@ LONG = N_(
     "of text"
 )
 def show(name: str) -> str:
-    return _("hello") + _(name)
+    return _("hello") + _(name) + f"{name}: {_(N_('in braces'))}"
 """
 
 
@@ -38,7 +38,13 @@ def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def translate(tool: ModuleType, tmp_path: Path, **more: str) -> int:
-    lines = {"the flow {flow} is paused": "流 {flow} 已暂停", "two lines\\nof text": "两行\\n文字", "hello": "你好", **more}
+    lines = {
+        "the flow {flow} is paused": "流 {flow} 已暂停",
+        "two lines\\nof text": "两行\\n文字",
+        "hello": "你好",
+        "in braces": "括号里",
+        **more,
+    }
     table = tmp_path / "some.tsv"
     table.write_text("".join(f"{english}\t{chinese}\n" for english, chinese in lines.items()))
     code: int = tool.main(["merge", str(table)])
@@ -47,7 +53,7 @@ def translate(tool: ModuleType, tmp_path: Path, **more: str) -> int:
 
 def test_every_marked_text_is_found(catalogue: ModuleType) -> None:
     """Literals in N_ and _ are texts, joined ones too; variables are not."""
-    assert set(catalogue.source_texts()) == {"the flow {flow} is paused", "two lines\nof text", "hello"}
+    assert set(catalogue.source_texts()) == {"the flow {flow} is paused", "two lines\nof text", "hello", "in braces"}
 
 
 def test_a_translated_tree_passes_and_is_readable(
