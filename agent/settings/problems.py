@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from agent.i18n import N_, _
-from agent.settings.codes import Note
+from agent.settings.codes import Note, code_info
 from agent.settings.places import SourceFile
 from agent.settings.width import blank_of, display_width
 
@@ -16,6 +16,8 @@ Level = Literal["error", "warning"]
 
 _CONTEXT_LINES: Final = 1
 _SHOWN_ALLOWED: Final = 24
+_SAY_IT_ALL: Final = {"HT-C005"}
+"""Codes whose sentence says already, for each case, what to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,8 @@ def _footers(problem: Problem) -> list[str]:
     if problem.allowed:
         names = ", ".join(problem.allowed[:_SHOWN_ALLOWED]) + (" …" if len(problem.allowed) > _SHOWN_ALLOWED else "")
         lines.append(_(N_("possible here: {names}")).format(names=names))
+    if not lines and problem.fix is None and problem.code not in _SAY_IT_ALL:
+        lines.append(_(N_("to do: {action}")).format(action=_(code_info(problem.code).fix)))
     explain = _(N_("details: {command}")).format(command=f"huitong explain {problem.code}")
     if problem.fix is not None:
         explain = _(N_("correct it: {command}")).format(command="huitong validate --fix") + "      " + explain
@@ -119,15 +123,18 @@ def tally(problems: Sequence[Problem]) -> str:
 
 
 _NAMED_SECRET: Final = re.compile(
-    r"""((?:(?:pas+w?|pwd|secret|token|口令|密码)[^\s:{,'"]*|\bkey)(?:['"]\s*:\s*|:\s+))(?!secret:|\[)([^\s#][^#}]*)""",
+    r"""((?:(?:pas+w?|pwd|secret|token|口令|密码)[^\s:{,'"]*|(?<![{,])(?<![{,] )\bkey)"""
+    r"""(?:['"]\s*:\s*|:\s+))(?!secret:|\[)([^\s#][^#}]*)""",
     re.IGNORECASE,
 )
+_KEY_IN_BRACES: Final = re.compile(r"""((?:(?<=[{,])|(?<=[{,] ))key:\s+)(?!secret:|\[)([^\s#,}][^#,}]*)""", re.IGNORECASE)
+"""A flow has a `key` too, in braces with much else: only the value is starred out, what stands after it stays to be seen."""
 _CREDENTIALS: Final = re.compile(r"(://[^/@\s:]*:)([^@\s/]+)(?=@)")
 _KEY_MATERIAL: Final = re.compile(r"()([A-Za-z0-9+/=]{60,})")
 
 
 def mask(line: str) -> str:
     """Return a line of a file with everything that looks like a secret starred out, length kept."""
-    for pattern in (_NAMED_SECRET, _CREDENTIALS, _KEY_MATERIAL):
+    for pattern in (_NAMED_SECRET, _KEY_IN_BRACES, _CREDENTIALS, _KEY_MATERIAL):
         line = pattern.sub(lambda match: match[1] + "*" * len(match[2]), line)
     return line

@@ -17,6 +17,9 @@ from agent.i18n import N_
 from agent.settings.codes import Note
 
 _NO_SPACE: Final = re.compile(r"\s*(- )?[^\s:#'\"{\[]+(:)(?=[^\s/:])")
+_OPEN_QUOTE: Final = re.compile(r"""(?:^\s*(?:- )?|:\s+|[\[{,]\s*)(?:"(?=[^"]*$)|'(?=[^']*$))""")
+"""A value that begins with a quote and has no second one in its line."""
+_WIDE_INDENT: Final = re.compile(r"\s*[\u3000\u00a0]")
 _OPENERS: Final = {"[": "]", "{": "}"}
 
 
@@ -45,9 +48,9 @@ def explain(error: Exception, lines: Sequence[str]) -> Slip:
     if problem.startswith("found character '\\t'"):
         return Slip("HT-C006", line, column, Note(""))
     start = (error.context_mark.line + 1, error.context_mark.column + 1) if error.context_mark else (line, column)
-    return _full_width(lines, start[0] if "simple key" in str(error.context) else _above(lines, line), line, problem) or _slip(
-        problem, (line, column), start, lines
-    )
+    first = start[0] if "simple key" in str(error.context) else _above(lines, line)
+    typed_wide = _wide_indent(lines, line) or _full_width(lines, first, line, problem)
+    return typed_wide or _slip(problem, (line, column), start, lines)
 
 
 def _slip(problem: str, at: _At, start: _At, lines: Sequence[str]) -> Slip:
@@ -67,8 +70,11 @@ def _no_colon(_problem: str, _at: _At, start: _At, lines: Sequence[str]) -> Slip
     return _missing_space(lines, start[0]) or Slip("HT-C005", *start, why)
 
 
-def _misfitting_block(problem: str, at: _At, _start: _At, _lines: Sequence[str]) -> Slip:
+def _misfitting_block(problem: str, at: _At, _start: _At, lines: Sequence[str]) -> Slip:
     if "<scalar>" in problem:
+        quoted = _opened_above(lines, at[0])
+        if quoted is not None:
+            return quoted
         return Slip("HT-C005", *at, Note(N_("text after the closing quote; a quote inside single quotes is written twice ('')")))
     return Slip("HT-C005", *at, Note(N_("the indentation does not fit the lines above")))
 
@@ -130,6 +136,26 @@ def _full_width(lines: Sequence[str], first: int, last: int, problem: str) -> Sl
                     {"wide": character, "narrow": wanted[character]},
                 )
                 return Slip("HT-C005", number, column, why)
+    return None
+
+
+def _wide_indent(lines: Sequence[str], line: int) -> Slip | None:
+    """Find a blank that only looks like one, before the text of this line or of the one above."""
+    for number in (line, _above(lines, line)):
+        match = _WIDE_INDENT.match(lines[number - 1]) if 0 < number <= len(lines) else None
+        if match is not None:
+            return Slip(
+                "HT-C005", number, match.end(), Note(N_("a full-width or no-break space stands here; indent with spaces"))
+            )
+    return None
+
+
+def _opened_above(lines: Sequence[str], line: int) -> Slip | None:
+    """Find the quote above that was never closed, so that it swallowed everything up to the next one."""
+    for number in range(1, min(line, len(lines)) + 1):
+        match = _OPEN_QUOTE.search(lines[number - 1].partition(" #")[0])
+        if match is not None:
+            return Slip("HT-C005", number, match.end(), Note(N_("the quote opened here is not closed")))
     return None
 
 

@@ -78,6 +78,8 @@ SYNTAX = {
     "stray bracket": ("HT-C005", "key: ⟦]\n"),
     "open double quote": ("HT-C005", 'title: ⟦"abc\nid: x\n'),
     "open single quote": ("HT-C005", "title: ⟦'abc\nid: x\n"),
+    "open quote that a later one ends": ("HT-C005", 'title: ⟦"abc\nid: x\nstatus: "1"\n'),
+    "full-width space as indentation": ("HT-C005", "agent:\n  id: x\n⟦\u3000 title: y\n  language: zh\n"),
     "quote in quotes": ("HT-C005", "title: 'it'⟦s'\n"),
     "backslash in double quotes": ("HT-C005", 'path: "C:\\⟦data"\n'),
     "character beyond Unicode": ("HT-C005", 'title: "\\U⟦FFFFFFFF"\n'),

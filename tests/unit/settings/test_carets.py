@@ -122,6 +122,8 @@ def test_json_carries_the_same_facts() -> None:
         ("key: hunter2", "key: *******"),
         ("key: [bdcdyh]", "key: [bdcdyh]"),
         ("from: {key: [完税凭证号]}", "from: {key: [完税凭证号]}"),
+        ("from: {table: person, key: sfzh, cursor: gxsj}", "from: {table: person, key: ****, cursor: gxsj}"),
+        ("key: a,b", "key: ***"),
         ("{user: u, password: hunter2}", "{user: u, password: *******}"),
         ("password: secret:registry_password", "password: secret:registry_password"),
         ("密码: 甲乙丙", "密码: ***"),
@@ -165,3 +167,11 @@ def test_the_tally_counts_both_kinds() -> None:
     problems = problems_of(AGENT.replace("amqps:", "amqp:") + CONNECTION + PERSON_FLOW + "delivery: {x: 1}\n")
     assert tally(problems) == "1 error, 1 warning"
     assert tally(problems + problems) == "2 errors, 2 warnings"
+
+
+def test_a_problem_without_a_suggestion_says_what_to_do() -> None:
+    """The action of its code stands below it, unless something better does."""
+    (plain,) = problems_of(AGENT.replace("  id: demo-dept", "  id: demo-dept\n  disk_low_water: lots") + CONNECTION + PERSON_FLOW)
+    assert "   = to do: Write for example 512MiB or 2GiB." in render(plain).splitlines()
+    (guessed,) = problems_of(AGENT.replace("  id: demo-dept", "  id: demo-dept\n  titel: x") + CONNECTION + PERSON_FLOW)
+    assert "to do" not in render(guessed)
