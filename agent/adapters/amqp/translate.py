@@ -6,7 +6,11 @@ import re
 import ssl
 from typing import Final
 
-from pika.adapters.utils.connection_workflow import AMQPConnectionWorkflowFailed, AMQPConnectorPhaseErrorBase
+from pika.adapters.utils.connection_workflow import (
+    AMQPConnectionWorkflowFailed,
+    AMQPConnectorPhaseErrorBase,
+    AMQPConnectorStackTimeout,
+)
 from pika.exceptions import (
     AMQPHeartbeatTimeout,
     ChannelClosedByBroker,
@@ -33,6 +37,13 @@ def connect_error(error: BaseException, node: str, *, tls: bool) -> HuitongError
         error = error.exceptions[-1]
     if isinstance(error, AMQPConnectorPhaseErrorBase):
         error = error.exception
+    if isinstance(error, AMQPConnectorStackTimeout):
+        hint = N_("check that the message broker is up and that the firewall lets answers through")
+        return NotConnected(N_("the message broker took the connection, but gives no answer"), hint=hint)
+    return _refused(error, node, tls=tls)
+
+
+def _refused(error: BaseException, node: str, *, tls: bool) -> HuitongError:
     if isinstance(error, (ProbableAuthenticationError, ProbableAccessDeniedError)):
         text = N_("the message broker refuses this node: user, password or virtual host is wrong, or the node is not admitted")
         return Forbidden(text, node=node)
