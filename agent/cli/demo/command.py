@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import tempfile
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import click
@@ -20,7 +23,8 @@ from agent.cli.base import Session, command, option, pass_session
 from agent.cli.demo.compare import Comparison, compare, expect_tables, expect_tax, read_postgres_hub, read_sqlite_hub
 from agent.cli.demo.registry import Clerks, local_now
 from agent.cli.demo.sample import Sampler, TaxDrop, tax_drop
-from agent.cli.demo.world import AGENT, World
+from agent.cli.demo.stay import stay
+from agent.cli.demo.world import DemoFailed, World
 from agent.cli.exit_codes import ExitCode
 from agent.cli.formatting import table
 from agent.i18n import N_, _
@@ -30,6 +34,7 @@ COMPANIES: Final = 10_000
 TAX_LINES: Final = 2_000
 WORK_SECS: Final = 15.0
 SETTLE_SECS: Final = 75.0
+_ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _PROGRESS: Final = N_(
     "  captured {captured}  confirmed {confirmed}  receipted {stored}  put aside {quarantined}  (changes: {changes})"
 )
@@ -69,15 +74,39 @@ def demo(session: Session, postgres: bool, keep: bool, folder: Path | None) -> E
     """Build the world, let it work, compare."""
     place = folder or Path(tempfile.mkdtemp(prefix="huitong-demo-"))
     place.mkdir(parents=True, exist_ok=True)
+    failed = False
     try:
-        with World(place, postgres=postgres, environment=os.environ) as world:
+        with ended_by_signals(), World(place, postgres=postgres, environment=os.environ) as world:
             code = Demo(session, world).run()
             if keep:
-                _stay(session, world)
+                stay(session, world)
             return code
+    except DemoFailed:
+        failed = True
+        raise
     finally:
-        if not keep and folder is None:
+        if folder is None and not (keep and failed):  # a failed one that was to be kept is there to be looked at
             shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Take a request to end, and a terminal that goes away, as Ctrl-C; only the first counts, cleaning up goes through."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    # What was ignored stays so: nohup means it.
+    before = {number: old for number in _ENDING if (old := signal.getsignal(number)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Demo:
@@ -95,7 +124,7 @@ class Demo:
         self._say(_(N_("Starting a broker; setting up the hub and the department …")))
         self._world.build()
         filling = _(N_("Filling the department's registry: {people} people, {companies} companies …"))
-        self._say(filling.format(people=PEOPLE, companies=COMPANIES))
+        self._say(filling.format(people=f"{PEOPLE:,}", companies=f"{COMPANIES:,}"))
         clerks = self._fill()
         self._world.start("hub")
         self._world.start("agent")
@@ -205,17 +234,18 @@ class Demo:
         yield ""
         yield from table([_(column) for column in _COLUMNS], rows, right=range(1, 7))
         yield ""
-        said = ", ".join(f"{reason} × {count}" for reason, count in sorted(result["reasons"].items()))
-        yield _(N_("Refused rows with their reasons: {reasons}")).format(reasons=said)
+        yield _(N_("Refused rows by reason, in the words of the first of each:"))
+        yield from table(["", ""], [(f"  {count:,} ×", text) for text, count in self._reasons("text").items()], right=(0,))
         yield _(_WORK).format(**result)
         yield self._output.paint(_(_AGREE if good else _DISAGREE), "green" if good else "red")
 
-    def _reasons(self) -> dict[str, int]:
+    def _reasons(self, field: str = "code") -> dict[str, int]:
+        """Return how many rows were refused for each reason, by its `code` or as its `text`."""
         causes: Any = self._world.agent("dead", "list")
-        counted: dict[str, int] = {}
+        counted: Counter[str] = Counter()
         for cause in causes:
-            counted[cause["code"]] = counted.get(cause["code"], 0) + cause["count"]
-        return counted
+            counted[cause[field]] += cause["count"]
+        return dict(counted)
 
     def _say(self, text: str) -> None:
         self._output.say(text)
@@ -227,22 +257,3 @@ class Demo:
             stream.flush()
         elif text:
             self._output.say(text)
-
-
-def _stay(session: Session, world: World) -> None:
-    """Say what to try, and wait for Ctrl-C."""
-    agent, hub = f"huitong --config {world.agent_yaml}", f"huitong hub --config {world.hub_yaml}"
-    lines = (
-        _(N_("Everything keeps running until Ctrl-C. To try:")),
-        f"  {agent} status --watch",
-        f"  {agent} dead list --flow tax",
-        f"  {agent} message find --flow people -n 5",
-        f"  {agent} preview companies -n 1",
-        f"  {hub} status",
-        f"  ls {world.drop}/rejected",
-        f"  kill -9 {world.process_ids.get('agent')}   # {AGENT}",
-    )
-    for line in lines:
-        session.output.say(line)
-    with suppress(KeyboardInterrupt):
-        threading.Event().wait()

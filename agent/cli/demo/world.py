@@ -181,7 +181,7 @@ class World:
 
     def _run(self, arguments: Sequence[str], stdin: str) -> Any:
         done = subprocess.run(  # noqa: S603 - our own command
-            [sys.executable, "-m", "agent", *arguments, "--json"],
+            [sys.executable, "-m", "agent", *arguments, "--json", "--lang", language()],
             input=stdin,
             capture_output=True,
             text=True,
@@ -230,6 +230,13 @@ class World:
                 tail = (self.folder / f"{name}.log").read_text(errors="replace")[-1500:]
                 raise self.failed(f"{name} ended with {process.returncode}\n{tail}")
 
+    def revive(self) -> list[tuple[str, int]]:
+        """Start again what has ended, and return it as (name, process id)."""
+        ended = [name for name, process in self._processes.items() if process.poll() is not None]
+        for name in ended:
+            self.start(name)
+        return [(name, self._processes[name].pid) for name in ended]
+
     def failed(self, why: str) -> DemoFailed:
         """Return the error with its place."""
         return DemoFailed(why=why, folder=self.folder)
@@ -246,10 +253,6 @@ class World:
     def process_ids(self) -> dict[str, int]:
         """The processes that run."""
         return {name: process.pid for name, process in self._processes.items()}
-
-    def forget(self) -> None:
-        """Leave the processes running."""
-        self._processes.clear()
 
 
 def _postgres_section(database: PostgresDatabase, kind: str, secret: str) -> str:
