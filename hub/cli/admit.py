@@ -18,6 +18,7 @@ from hub.admission import Admitted, Login, read_key_file
 from hub.admission import admit as admit_department
 from hub.app import broker_of, management_of, secrets_of
 from hub.cli.base import HubSession, argument, command, operator, option, pass_session
+from hub.cli.words import STATES
 from hub.management import commands
 from hub.model import Department, DepartmentState
 from hub.settings import HubFile
@@ -30,7 +31,7 @@ from hub.settings import HubFile
         "huitong keys export; compare the key with the department by telephone. Repeating the command renews everything."
     ),
 )
-@argument("code")
+@argument("code", metavar=N_("CODE"))
 @option("--key", "key_file", type=click.Path(path_type=Path), metavar=N_("FILE"), text=N_("public keys of the department"))
 @option("--title", default="", metavar=N_("NAME"), text=N_("name shown on screens"))
 @option("--contact", default="", metavar=N_("TEXT"), text=N_("person and telephone number to call"))
@@ -50,7 +51,7 @@ def admit(
 ) -> int:
     """Admit one department."""
     if not NODE_CODE.fullmatch(code):
-        raise SettingsError(N_("{code} cannot be a node code: 2 to 32 lower-case letters, digits and -"), code=code)
+        raise SettingsError(N_("{code} cannot be a node code: 2 to 32 lower-case letters, digits and -"), hint="", code=code)
     settings = session.settings()
     vhost = unquote(urlsplit(settings.broker.url).path.removeprefix("/")) or "/"
     if only_print:
@@ -111,7 +112,7 @@ def _lines(admitted: Admitted) -> Iterator[str]:
 
 
 @command("suspend", N_("Take nothing more from a department.\nIts messages wait at the broker; --lift takes them again."))
-@argument("code")
+@argument("code", metavar=N_("CODE"))
 @option("--lift", is_flag=True, text=N_("admit it again"))
 @pass_session
 def suspend(session: HubSession, code: str, lift: bool) -> int:
@@ -121,5 +122,5 @@ def suspend(session: HubSession, code: str, lift: bool) -> int:
         return 1
     with session.registry() as registry:
         registry.set_state(code, state, SystemClock().now(), operator())
-    session.output.data({"department": code, "state": state.value}, lambda: [f"{code} {state.value}"])
+    session.output.data({"department": code, "state": state.value}, lambda: [f"{code}  {_(STATES[state])}"])
     return 0

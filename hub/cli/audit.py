@@ -15,7 +15,7 @@ def audit() -> None:
 
 
 @audit.command("verify", help=N_("Follow the chain from its beginning. Exit code 1 when a link is broken."))
-@argument("code")
+@argument("code", metavar=N_("CODE"))
 @pass_session
 def verify(session: HubSession, code: str) -> int:
     """Check every hash."""
@@ -40,7 +40,7 @@ def _follows(link: Link, head: Head) -> bool:
 
 
 @audit.command("export", help=N_("Write the chain, one JSON object per link."))
-@argument("code")
+@argument("code", metavar=N_("CODE"))
 @pass_session
 def export(session: HubSession, code: str) -> int:
     """Write every link."""

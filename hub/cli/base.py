@@ -154,6 +154,11 @@ class Argument(click.Argument):
 
     metavar: Any = _Translated()
 
+    def make_metavar(self, ctx: click.Context) -> str:  # noqa: ARG002 - click's interface
+        """Return the metavar as it stands in the usage line."""
+        shown = self.metavar or (self.name or "").upper()
+        return shown if self.required else f"[{shown}]"
+
 
 class Command(click.Command):
     """A command that also takes the global options of the command line it is part of."""
@@ -166,6 +171,10 @@ class Command(click.Command):
         """Return the help option of the command line around us: it knows -h too, and where results are written."""
         root = ctx.find_root()
         return super().get_help_option(ctx) if root is ctx else root.command.get_help_option(root)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Return the parts of the usage line, translated."""
+        return [_(piece) for piece in super().collect_usage_pieces(ctx)]
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the command's own parameters and the global options."""

@@ -26,7 +26,7 @@ from hub.store.opening import open_store
         "never asked for here; store them with the names this command tells."
     ),
 )
-@argument("code")
+@argument("code", metavar=N_("CODE"))
 @option("--title", default="", metavar=N_("NAME"), text=N_("name shown on screens"))
 @option("--store", "store_url", metavar="postgres://USER@HOST[:PORT]/NAME", text=N_("store in PostgreSQL; a file otherwise"))
 @option("--broker", default="amqp://127.0.0.1:5672/", show_default=True, metavar="URL", text=N_("address of the message broker"))
@@ -46,7 +46,7 @@ def init(
 ) -> int:
     """Write what does not exist yet; never overwrite."""
     if not NODE_CODE.fullmatch(code):
-        raise SettingsError(N_("{code} cannot be a node code: 2 to 32 lower-case letters, digits and -"), code=code)
+        raise SettingsError(N_("{code} cannot be a node code: 2 to 32 lower-case letters, digits and -"), hint="", code=code)
     if session.config.exists():
         raise Conflict(why=_(N_("{path} exists already")).format(path=session.config))
     lines = [
@@ -102,9 +102,9 @@ def _store(url: str | None, state: Path) -> Iterator[str]:
 def _postgres(url: str) -> Iterator[str]:
     parts = urlsplit(url)
     if parts.scheme not in ("postgres", "postgresql") or not (parts.hostname and parts.username and parts.path.strip("/")):
-        raise SettingsError(N_("the store must have the form postgres://USER@HOST[:PORT]/NAME"))
+        raise SettingsError(N_("the store must have the form postgres://USER@HOST[:PORT]/NAME"), hint="")
     if parts.password:
-        raise SettingsError(N_("a password may not stand in the address; it is stored as a secret"))
+        raise SettingsError(N_("a password may not stand in the address; it is stored as a secret"), hint="")
     yield "  type: postgres"
     yield f"  host: {_quoted(parts.hostname)}"
     yield f"  port: {parts.port or 5432}"

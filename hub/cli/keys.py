@@ -44,8 +44,8 @@ def list_keys(session: HubSession, department: str | None) -> int:
 
 
 @keys.command("add", help=N_("Pin further keys of a department, after comparing them by telephone."))
-@argument("code")
-@argument("file", type=click.Path(path_type=Path))
+@argument("code", metavar=N_("CODE"))
+@argument("file", metavar=N_("FILE"), type=click.Path(path_type=Path))
 @pass_session
 def add(session: HubSession, code: str, file: Path) -> int:
     """Pin keys."""
@@ -61,7 +61,7 @@ def add(session: HubSession, code: str, file: Path) -> int:
 
 
 @keys.command("retire", help=N_("Mark a department's key as retiring: it still verifies, but is on its way out."))
-@argument("kid")
+@argument("kid", metavar=N_("KID"))
 @pass_session
 def retire(session: HubSession, kid: str) -> int:
     """Retire one key."""
@@ -71,7 +71,7 @@ def retire(session: HubSession, kid: str) -> int:
 
 
 @keys.command("revoke", help=N_("Revoke a department's key for ever; running hubs follow within seconds."))
-@argument("kid")
+@argument("kid", metavar=N_("KID"))
 @pass_session
 def revoke(session: HubSession, kid: str) -> int:
     """Revoke one key."""
@@ -97,7 +97,7 @@ def new(session: HubSession, alg: str) -> int:
 
 
 @keys.command("use", help=N_("Sign receipts with this key of the hub from the next start on."))
-@argument("kid")
+@argument("kid", metavar=N_("KID"))
 @pass_session
 def use(session: HubSession, kid: str) -> int:
     """Choose the key that signs."""

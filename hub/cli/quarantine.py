@@ -11,6 +11,7 @@ import click
 from agent.errors import Conflict
 from agent.i18n import N_, _
 from hub.cli.base import HubSession, argument, group, option, pass_session
+from hub.cli.words import local_time, outcome_text, reason_text
 from hub.store.reading import QuarantinedMessage
 
 
@@ -38,6 +39,9 @@ def list_quarantine(session: HubSession, department: str | None, limit: int) -> 
     if session.output.json:
         session.output.data([_as_json(one) for one in found], list)
         return 0
+    if not found:
+        session.output.say(_(N_("Nothing was refused.")))
+        return 0
     columns = (N_("number"), N_("department"), N_("message"), N_("reason"), N_("times"), N_("size"), N_("last"))
     session.output.table(columns, [_row(one) for one in found], right=(0, 4, 5))
     return 0
@@ -60,8 +64,16 @@ def show(session: HubSession, number: int, target: Path | None) -> int:
 
 
 def _row(one: QuarantinedMessage) -> tuple[str, ...]:
-    last = one.last_at.astimezone().isoformat(sep=" ", timespec="seconds")
-    return str(one.number), one.department, one.message_id or "–", one.code, str(one.times), f"{one.size_bytes:,}", last
+    last = local_time(one.last_at, "seconds")
+    return (
+        str(one.number),
+        one.department,
+        one.message_id or "–",
+        f"{one.code} {reason_text(one.code)}",
+        str(one.times),
+        f"{one.size_bytes:,}",
+        last,
+    )
 
 
 def _as_json(one: QuarantinedMessage) -> dict[str, object]:
@@ -78,10 +90,10 @@ def _lines(one: QuarantinedMessage) -> Iterator[str]:
         N_("exchange"): one.exchange,
         N_("broker user"): one.user_id or "–",
         N_("message"): one.message_id or "–",
-        N_("outcome"): f"{one.outcome} {one.code}",
+        N_("outcome"): outcome_text(one.outcome, one.code),
         N_("reason"): one.text,
         N_("size"): f"{one.size_bytes:,} B" + ("" if one.raw is not None else _(N_(", octets purged"))),
-        N_("times"): f"{one.times}  {one.first_at.isoformat(timespec='seconds')} … {one.last_at.isoformat(timespec='seconds')}",
+        N_("times"): f"{one.times}  {local_time(one.first_at, 'seconds')} … {local_time(one.last_at, 'seconds')}",
         N_("headers"): one.headers,
     }
     yield from (f"{_(name)}  {value}" for name, value in told.items())

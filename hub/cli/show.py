@@ -8,6 +8,7 @@ from dataclasses import asdict
 from agent.errors import NotFound, SettingsError
 from agent.i18n import N_, _
 from hub.cli.base import HubSession, argument, command, option, pass_session
+from hub.cli.words import local_time, outcome_text
 from hub.store.reading import StoredMessage, StoredRecord
 
 
@@ -18,7 +19,7 @@ from hub.store.reading import StoredMessage, StoredRecord
         "version of that key in its order, the last is current. KEY is its JSON text as stored."
     ),
 )
-@argument("message", required=False)
+@argument("message", required=False, metavar=N_("MESSAGE"))
 @option("--department", metavar=N_("CODE"), text=N_("department that sent it"))
 @option("--flow", metavar=N_("FLOW"), text=N_("flow of the department"))
 @option("--key", metavar=N_("KEY"), text=N_("business key, as JSON"))
@@ -34,10 +35,10 @@ def show(
             session.output.data(_message_as_json(found), lambda: _message_lines(found))
             return 0
         if not (department and flow and key):
-            raise SettingsError(N_("name a message, or --department, --flow and --key together"))
+            raise SettingsError(N_("name a message, or --department, --flow and --key together"), hint="")
         records = list(reader.records(department, flow, key=key))
     if not records:
-        raise NotFound(what=_(N_("key")), name=key)
+        raise NotFound(what=N_("business key"), name=key, hint=N_("write it as JSON, exactly as it is stored"))
     told = [_record_as_json(record, with_data=with_data) for record in records]
     session.output.data(told, lambda: _record_lines(records, with_data=with_data))
     return 0
@@ -49,22 +50,23 @@ def _message_as_json(found: StoredMessage) -> dict[str, object]:
 
 
 def _message_lines(found: StoredMessage) -> Iterator[str]:
+    counts = N_("{records}, {stored} of them stored, {known} known before")
     told = {
         N_("message"): found.message_id,
         N_("department"): found.sender,
         N_("flow"): f"{found.flow}  {found.epoch}  {found.sequence if found.sequence is not None else '–'}",
         N_("type"): found.dataschema or found.type,
-        N_("outcome"): f"{found.outcome} {found.code}".strip(),
-        N_("records"): f"{found.records:,} → {found.stored:,} ({found.duplicates:,} {_(N_('known before'))})",
+        N_("outcome"): outcome_text(found.outcome, found.code),
+        N_("records"): _(counts).format(records=f"{found.records:,}", stored=f"{found.stored:,}", known=f"{found.duplicates:,}"),
         N_("digest"): f"sha-256 {found.digest.hex()}",
         N_("signing key"): found.kid,
         N_("body"): _(N_("purged")) if found.size_bytes is None else f"{found.size_bytes:,} B",
-        N_("received"): found.received_at.astimezone().isoformat(sep=" ", timespec="milliseconds"),
-        N_("committed"): found.committed_at.astimezone().isoformat(sep=" ", timespec="milliseconds"),
+        N_("received"): local_time(found.received_at),
+        N_("committed"): local_time(found.committed_at),
     }
     yield from (f"{_(name)}  {value}" for name, value in told.items())
     for receipt, at in found.receipts:
-        sent = at.astimezone().isoformat(sep=" ", timespec="milliseconds") if at is not None else _(N_("waits to be published"))
+        sent = local_time(at) if at is not None else _(N_("waits to be published"))
         yield f"{_(N_('receipt'))}  {receipt}  {sent}"
 
 

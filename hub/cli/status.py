@@ -7,8 +7,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from agent.adapters.clock import SystemClock
+from agent.errors import NotFound
 from agent.i18n import N_, _
 from hub.cli.base import HubSession, command, option, pass_session
+from hub.cli.words import STATES
+from hub.model import DepartmentState
 from hub.store.reading import DepartmentStatus, FlowStatus
 
 LATE: Final = timedelta(minutes=5)
@@ -33,9 +36,13 @@ def status(session: HubSession, department: str | None) -> int:
     midnight = now.astimezone().replace(hour=0, minute=0, second=0, microsecond=0)
     with session.reader() as reader:
         found = [one for one in reader.departments(midnight) if department in (None, one.code)]
+    if department is not None and not found:
+        raise NotFound(what=N_("department"), name=department, hint=N_("list them: huitong hub status"))
     todo = list(_todo(found, now))
     if session.output.json:
         session.output.data({"departments": [_as_json(one, now) for one in found], "to_look_at": todo}, list)
+    elif not found:
+        session.output.say(_(N_("No department is admitted yet.  → huitong hub admit CODE --key FILE")))
     else:
         rows = [_row(one, flow, now) for one in found for flow in (one.flows or (None,))]
         session.output.table(_COLUMNS, rows, right=range(2, len(_COLUMNS)))
@@ -48,6 +55,8 @@ def status(session: HubSession, department: str | None) -> int:
 
 def _row(one: DepartmentStatus, flow: FlowStatus | None, now: datetime) -> tuple[str, ...]:
     name = f"{one.title} {one.code}".strip()
+    if one.state != DepartmentState.ADMITTED:
+        name += f" ({_(STATES[DepartmentState(one.state)])})"
     receipt, refused = _ago(one.last_receipt, now), f"{one.refused:,}"
     if flow is None:
         return name, "–", "–", "–", "–", "–", receipt, refused
@@ -73,9 +82,9 @@ def _todo(found: Sequence[DepartmentStatus], now: datetime) -> Iterator[str]:
         for flow in one.flows:
             names = {"code": one.code, "flow": flow.flow}
             if flow.frozen:
-                yield _(N_("{code}/{flow} is frozen by a fork ({why}); the department must run huitong restore")).format(
-                    **names, why=flow.frozen
-                )
+                yield _(
+                    N_("{code}/{flow} is frozen by a fork ({why}); the department must run huitong restore --why TEXT")
+                ).format(**names, why=flow.frozen)
             if flow.closed.ahead:
                 ranges = ", ".join(f"{first}–{last}" for first, last in list(flow.closed.gaps())[:3])
                 yield _(N_("{code}/{flow} lacks sequences {ranges}")).format(**names, ranges=ranges)
