@@ -119,10 +119,15 @@ class Denied(HuitongError):
 
 
 class NotFound(HuitongError):
-    """The thing an operator named does not exist (exit 1)."""
+    """The thing an operator named does not exist (exit 1). `what`, where given, is a catalogue key."""
 
     code = "HT-E404"
     text = N_("there is no {what} named {name}")
+
+    def localised(self) -> tuple[str, str]:
+        """Return (text, hint) in the language of the context, the kind of thing too."""
+        details = self.details | ({"what": _(str(self.details["what"]))} if "what" in self.details else {})
+        return _fill(_(self.text), details), _fill(_(self.hint), details)
 
 
 class Conflict(HuitongError):
@@ -162,7 +167,7 @@ class SourceGone(HuitongError):
     side = Side.SOURCE
     disposition = Disposition.PAUSE
     text = N_("the position {position} is no longer available at the source: {why}")
-    hint = N_("a numbered gap was recorded; compare, then resume: huitong flow resume {flow}")
+    hint = N_("a numbered gap was recorded; compare, then resume: huitong flow resume {flow} --why TEXT")
 
 
 class BadRecord(HuitongError):
@@ -275,7 +280,7 @@ class Fork(HuitongError):
     code = "HT-W010"
     disposition = Disposition.PAUSE
     text = N_("flow {flow} is frozen: the hub already has another history of it")
-    hint = N_("make sure no second agent runs with this identity, then: huitong restore")
+    hint = N_("make sure no second agent runs with this identity, then: huitong restore --why TEXT")
 
 
 # -- the store -------------------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ class _Connection(socketserver.StreamRequestHandler):
     def _call(self, request: _Request) -> object:
         handler = self.server.handlers.get(request.call)
         if handler is None:
-            raise NotFound(what="call", name=request.call)
+            raise NotFound(what=N_("call"), name=request.call)
         try:
             return handler(_caller(self.connection), request.args)
         except (HuitongError, msgspec.MsgspecError):

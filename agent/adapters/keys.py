@@ -89,7 +89,7 @@ class KeyStore:
         try:
             pem = read_guarded(self._path(kid), _ONLY_OWNER, Denied(hint=_PRIVATE_HINT, path=str(self._path(kid))))
         except FileNotFoundError:
-            raise NotFound(hint=N_("list the keys with: huitong keys list"), what="key", name=kid) from None
+            raise NotFound(hint=N_("list the keys with: huitong keys list"), what=N_("key"), name=kid) from None
         if load_signer(pem).kid != kid:
             raise SettingsError(N_("{path} holds another key than its name says"), path=str(self._path(kid)))
         return pem
@@ -139,7 +139,7 @@ class TrustStore:
         """Store that a key is active, retiring or revoked. Raises NotFound; Conflict for what was revoked once."""
         known = {key.kid: key for key in self.keys()}.get(kid)
         if known is None:
-            raise NotFound(what="key", name=kid)
+            raise NotFound(what=N_("key"), name=kid)
         if known.state is KeyState.REVOKED and state is not KeyState.REVOKED:
             raise Conflict(why=f"key {kid} is revoked; a revoked key never comes back")
         self._save(replace(known, state=state))

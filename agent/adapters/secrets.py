@@ -99,11 +99,11 @@ class Secrets:
         """Delete a stored secret. Raises NotFound, Denied."""
         name = secret_name(name)
         if self._directory is None:
-            raise NotFound(what="secret", name=name)
+            raise NotFound(what=N_("secret"), name=name)
         try:
             (self._directory / name).unlink()
         except FileNotFoundError:
-            raise NotFound(what="secret", name=name) from None
+            raise NotFound(what=N_("secret"), name=name) from None
         except PermissionError as error:
             raise Denied(path=str(self._directory)) from error
 

@@ -13,6 +13,7 @@ from typing import Final
 from agent.adapters.amqp.sink import AmqpSink
 from agent.adapters.clock import SystemClock
 from agent.adapters.store import engine
+from agent.app.access import GLANCE_SECS, ask_running
 from agent.app.certificates import expiries
 from agent.app.flows import plan_flows
 from agent.app.parts import broker_of, keys_of, trust_of
@@ -44,6 +45,7 @@ def check_connections(settings: AgentFile, environment: Mapping[str, str]) -> Se
 def check_all(settings: AgentFile, environment: Mapping[str, str]) -> Sequence[Finding]:
     """Look at everything: also at the store, the disk under it, the clock and the certificates."""
     return [
+        *_check_agent(settings),
         *_check_store(settings),
         *_check_disk(settings),
         *_check_clock(settings),
@@ -114,6 +116,17 @@ def _check_broker(settings: AgentFile, environment: Mapping[str, str]) -> Iterat
 # -- this machine ----------------------------------------------------------------------------------------------------
 
 
+def _check_agent(settings: AgentFile) -> Iterator[Finding]:
+    try:
+        running = ask_running(settings, "overview", within_secs=GLANCE_SECS) is not None
+    except HuitongError as error:
+        yield _failed("agent", error)
+        return
+    text = N_("the agent runs and answers") if running else N_("the agent is not running")
+    hint = N_("start it: systemctl start huitong-agent; what stopped it is in its log")
+    yield Finding("agent", ok=running, warning=True, text=text, hint=hint)
+
+
 def _check_store(settings: AgentFile) -> Iterator[Finding]:
     version = engine.engine_version()
     shown = ".".join(map(str, version))
@@ -138,7 +151,8 @@ def _check_store(settings: AgentFile) -> Iterator[Finding]:
     if owner not in ("", settings.agent.id):
         hint = N_("set agent.id back, or give this agent a state folder of its own")
         yield Finding("store", ok=False, text=N_("this store belongs to agent {owner}"), hint=hint, details={"owner": owner})
-    text, hint = N_("the store is damaged: {why}"), N_("stop the agent, put the last good copy back, then: huitong restore")
+    text = N_("the store is damaged: {why}")
+    hint = N_("stop the agent, put the last good copy back, then: huitong restore --why TEXT")
     if damage:
         yield Finding("store", ok=False, text=text, hint=hint, details={"why": damage[0]})
     else:

@@ -216,7 +216,7 @@ def _set_config(ctx: click.Context, _param: click.Parameter, value: Path | None)
 _GLOBAL_OPTIONS: list[click.Parameter] = [
     Option(
         ["--config"],
-        type=click.Path(path_type=Path),
+        type=click.Path(path_type=Path, readable=False),  # what cannot be read is said by the command, with its exit code
         metavar=N_("FILE"),
         expose_value=False,
         callback=_set_config,

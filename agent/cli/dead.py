@@ -16,7 +16,7 @@ from agent.app.offline import handlers
 from agent.app.overview import fault_of
 from agent.cli.base import Session, argument, group, option, pass_session
 from agent.cli.exit_codes import ExitCode
-from agent.cli.flow import WHY
+from agent.cli.flow import WHY, require_flow
 from agent.cli.message import CLOSED, show_trace
 from agent.cli.validate import load_agent_settings
 from agent.cli.words import clock_text, explain, hint_of, reason_hint, reason_text, say, text_of
@@ -69,6 +69,7 @@ def list_dead(session: Session, flow: str, limit: int) -> None:
     zone = ZoneInfo(settings.agent.timezone)
     with reading(settings) as reader:
         if flow:
+            require_flow(settings, reader, flow)
             letters = list(_letters(reader, flow, limit))
             cells = [
                 (letter["id"], _(_KINDS[letter["kind"]]), letter["field"], letter["text"], clock_text(letter["at"], zone))
@@ -84,6 +85,8 @@ def list_dead(session: Session, flow: str, limit: int) -> None:
 def _show_rows(session: Session, rows: list[dict[str, Any]], columns: tuple[str, ...], cells: Sequence[Sequence[str]]) -> None:
     if session.output.json:
         session.output.data(rows, list)
+    elif not rows:
+        session.output.say(_(N_("Nothing is open.")))
     else:
         session.output.table(columns, cells, right=(4,) if columns is _CAUSES else ())
 
@@ -152,7 +155,7 @@ def _item_lines(item: Item, raw: str, zone: ZoneInfo) -> Iterator[str]:
 
 def _refusal_lines(refusal: Refusal, zone: ZoneInfo) -> Iterator[str]:
     why = refusal.refused
-    again = _(N_("or send it again as it is: huitong dead retry {id}")).format(id=why.record)
+    again = _(N_("or send it again as it is: huitong dead retry {id} --why TEXT")).format(id=why.record)
     yield from _facts(
         (N_("flow"), refusal.flow),
         (N_("message"), refusal.message_id),

@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 from agent.cli.base import Session, command, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.validate import load_agent_settings
-from agent.cli.words import hint_of, text_of
+from agent.cli.words import hint_of, subject_of, text_of
 from agent.i18n import N_, _
 from agent.model import Finding
-
-_SUBJECTS: Final = {
-    "store": N_("store"),
-    "disk": N_("disk"),
-    "clock": N_("clock"),
-    "certificates": N_("certificates"),
-    "secrets": N_("secrets"),
-    "keys": N_("own keys"),
-    "trust": N_("keys of the hub"),
-    "broker": N_("message broker"),
-}
 
 
 @command(
@@ -59,15 +48,9 @@ def _as_json(finding: Finding) -> dict[str, Any]:
 def _lines(session: Session, findings: Sequence[Finding]) -> Iterator[str]:
     for one in findings:
         mark, color = ("√", "green") if one.ok else ("!", "yellow") if one.warning else ("×", "red")
-        yield f"{session.output.paint(mark, color)} {_subject(one)}: {text_of(one)}"
+        yield f"{session.output.paint(mark, color)} {subject_of(one)}: {text_of(one)}"
         if one.hint and not one.ok:
             yield f"    → {hint_of(one)}"
     bad = sum(not one.ok and not one.warning for one in findings)
     doubtful = sum(not one.ok and one.warning for one in findings)
     yield _(N_("{count} checks, {bad} failed, {doubtful} warnings")).format(count=len(findings), bad=bad, doubtful=doubtful)
-
-
-def _subject(finding: Finding) -> str:
-    subject = _(_SUBJECTS[finding.subject]) if finding.subject in _SUBJECTS else finding.subject
-    of = finding.details.get("of")
-    return f"{subject} · {_(str(of))}" if of else subject

@@ -145,5 +145,6 @@ def _message_lines(definition: MessageTypeFile) -> Iterator[str]:
 
 def _unknown(what: str, name: str, names: Sequence[str]) -> NotFound:
     guesses = near(name, names)
-    hint = _(N_("did you mean: {names}")).format(names=_(N_(" or ")).join(guesses)) if guesses else ""
-    return NotFound(hint=hint, what=_(what), name=name)
+    examples = N_("for example: huitong explain send, huitong explain HT-C012, huitong explain tax.deed@1")
+    hint = _(N_("did you mean: {names}")).format(names=_(N_(" or ")).join(guesses)) if guesses else examples
+    return NotFound(hint=hint, what=what, name=name)

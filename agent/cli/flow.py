@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
 from agent.app.access import ask, reading
 from agent.app.offline import handlers
+from agent.app.overview import reason_of
 from agent.cli.base import Session, argument, group, option, pass_session
 from agent.cli.status import GAP_KINDS
 from agent.cli.validate import load_agent_settings
@@ -15,6 +17,10 @@ from agent.cli.words import clock_text, say
 from agent.errors import NotFound
 from agent.i18n import N_, _
 from agent.settings.agent_file import AgentFile
+from agent.settings.suggest import near
+
+if TYPE_CHECKING:
+    from agent.adapters.store.reader import StoreReader
 
 WHY = option("--why", required=True, metavar=N_("TEXT"), help=N_("reason, kept for the auditor"))
 _COLUMNS: Final = (N_("flow"), N_("name"), N_("message type"), N_("state"), N_("next sequence"), N_("epoch"))
@@ -39,13 +45,30 @@ def list_flows(session: Session) -> None:
             row["flow"],
             row["title"],
             row["message"],
-            row["paused"] or (_(N_("runs")) if row["configured"] else _(N_("draining"))),
+            _state(row),
             str(row["next_sequence"]),
             row["epoch"][:8],
         )
         for row in rows
     ]
     session.output.table(_COLUMNS, cells, right=(4,))
+
+
+def require_flow(settings: AgentFile, reader: StoreReader, name: str) -> None:
+    """Raise NotFound when no flow has this name, neither in the configuration nor in the store."""
+    known = {*settings.send, *(state.flow for state in reader.flows())}
+    if name not in known:
+        guesses = near(name, known)
+        hint = N_("did you mean: {names}") if guesses else N_("list them: huitong flow list")
+        names = _(N_(" or ")).join(guesses)
+        raise NotFound(N_("there is no flow named {flow}"), hint=hint, flow=name, names=names)
+
+
+def _state(row: Mapping[str, Any]) -> str:
+    if row["paused"]:
+        _by, why = reason_of(row["paused"])
+        return _(N_("paused: {why}")).format(why=why)
+    return _(N_("runs")) if row["configured"] else _(N_("draining"))
 
 
 def _flows(settings: AgentFile) -> list[dict[str, Any]]:
@@ -126,6 +149,9 @@ def gaps(session: Session, everything: bool) -> None:
         found = reader.gaps(closed=everything)
     if session.output.json:
         session.output.data([asdict(gap) for gap in found], list)
+        return
+    if not found:
+        session.output.say(_(N_("There is no gap.")))
         return
     cells = [
         (

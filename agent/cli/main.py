@@ -80,7 +80,7 @@ def _import(entry: Entry) -> click.Command:
     module, _, attribute = entry.target.partition(":")
     if not _exists(module):
         hint = N_("this installation does not have it; look at huitong version")
-        raise NotFound(hint=hint, what=translate(N_("command")), name=entry.name)
+        raise NotFound(hint=hint, what=N_("command"), name=entry.name)
     command: click.Command = getattr(import_module(module), attribute)
     return command
 

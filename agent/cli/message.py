@@ -14,7 +14,7 @@ from agent.app.access import ask, reading
 from agent.app.offline import handlers
 from agent.cli.base import Session, argument, group, option, pass_session
 from agent.cli.exit_codes import ExitCode
-from agent.cli.flow import WHY
+from agent.cli.flow import WHY, require_flow
 from agent.cli.validate import load_agent_settings
 from agent.cli.words import clock_text, reason_text
 from agent.errors import NotFound
@@ -88,9 +88,13 @@ def find(
         limit=limit,
     )
     with reading(settings) as reader:
+        if flow:
+            require_flow(settings, reader, flow)
         found = reader.find(query)
     if session.output.json:
         session.output.data([row_as_json(row) for row in found], list)
+    elif not found:
+        session.output.say(_(N_("No message is like this.")))
     else:
         session.output.table(_COLUMNS, [_cells(row, zone) for row in found], right=(2, 3))
     return ExitCode.OK if found else ExitCode.FAILED

@@ -9,7 +9,7 @@ import click
 from agent.cli.base import Session, argument, command, pass_session
 from agent.cli.output import as_json
 from agent.errors import NotFound
-from agent.i18n import N_, _
+from agent.i18n import N_
 from agent.settings.json_schema import json_schema
 from agent.settings.schemas import file_models
 from connectors import BUILTIN
@@ -29,7 +29,7 @@ def schema(session: Session, name: str) -> None:
     """Print the schema; it is JSON in either form of output."""
     models = file_models(BUILTIN)
     if name not in models:
-        raise NotFound(what=_(N_("schema")), name=name)
+        raise NotFound(what=N_("schema"), name=name)
     document = json_schema(models[name], f"urn:huitong:schema:{name}")
 
     def text() -> Iterator[str]:

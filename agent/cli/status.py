@@ -149,7 +149,8 @@ def _chain(session: Session, overview: Overview) -> str:
     if not overview.answering:
         return session.output.paint(_(N_("The agent does not answer; this is what its store says.")), "red")
     if not overview.running:
-        return session.output.paint(_(N_("The agent is not running.")), "red")
+        text = N_("The agent is not running.  → systemctl start huitong-agent; what stopped it is in its log")
+        return session.output.paint(_(text), "red")
     waiting = sum(line.waiting for line in overview.flows)
     well, ill = session.output.paint(_(N_("well")), "green"), session.output.paint(_(N_("down")), "red")
     sources = not any(line.state == "waiting" for line in overview.flows)
@@ -172,8 +173,8 @@ _SENTENCES: Final = {
     "broker": N_("{why}  → {hint}"),
     "disk": N_("no room on the disk of {why}: capture waits, sending goes on  → free some space"),
     "stuck": N_("no progress in: {why}  → look at the log; the service manager restarts the agent"),
-    "paused-operator": N_("{title} is paused: {why}  → huitong flow resume {flow}"),
-    "paused-fork": N_("{title} is frozen: the hub has another history of it  → huitong restore"),
+    "paused-operator": N_("{title} is paused: {why}  → huitong flow resume {flow} --why TEXT"),
+    "paused-fork": N_("{title} is frozen: the hub has another history of it  → huitong restore --why TEXT"),
     "paused-source": N_("{title} waits for its source: {why}  → {hint}"),
     "paused-hub": N_("{title} waits for the hub: {why}  → {hint}"),
     "source": N_("the source of {title} does not answer: {why}  → {hint}"),
@@ -213,5 +214,6 @@ def _why(todo: Todo) -> tuple[str, str]:
     if todo.fault is not None:
         return text_of(todo.fault), hint_of(todo.fault)
     if todo.why in _STORED_PAUSES:
-        return _(_STORED_PAUSES[todo.why]), _(N_("compare with the hub, then: huitong flow resume {flow}")).format(flow=todo.flow)
+        hint = _(N_("compare with the hub, then: huitong flow resume {flow} --why TEXT"))
+        return _(_STORED_PAUSES[todo.why]), hint.format(flow=todo.flow)
     return reason_text(todo.why), reason_hint(todo.why)

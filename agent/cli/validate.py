@@ -11,6 +11,7 @@ import click
 from agent import app
 from agent.cli.base import Session, argument, command, option, pass_session
 from agent.cli.exit_codes import ExitCode
+from agent.cli.words import subject_of
 from agent.errors import SettingsError
 from agent.i18n import N_, _
 from agent.model import Finding
@@ -69,7 +70,7 @@ class Report:
         "exactly what the service would read and shows every problem at once."
     ),
 )
-@argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar=N_("PATH"))
+@argument("paths", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar=N_("PATH"))
 @option("--connect", is_flag=True, help=N_("also try every connection, read-only"))
 @option("--strict", is_flag=True, help=N_("take warnings as errors"))
 @option("--fix", is_flag=True, help=N_("correct unmistakable slips; the old file is kept as .bak"))
@@ -152,4 +153,4 @@ def _as_text(report: Report, code: ExitCode, session: Session) -> Iterator[str]:
 def _finding_line(finding: Finding, session: Session) -> str:
     mark, color = ("√", "green") if finding.ok else ("!", "yellow") if finding.warning else ("×", "red")
     hint = f"\n    → {_said(finding.hint, finding)}" if finding.hint and not finding.ok else ""
-    return f"{session.output.paint(mark, color)} {finding.subject}  {_said(finding.text, finding)}{hint}"
+    return f"{session.output.paint(mark, color)} {subject_of(finding)}: {_said(finding.text, finding)}{hint}"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import platform
-import sqlite3
 
 from agent import __version__
+from agent.adapters.store.engine import engine_version
 from agent.cli.base import Session, command, pass_session
 from agent.i18n import N_
 
@@ -17,7 +17,7 @@ def version(session: Session) -> None:
     facts = {
         "huitong": __version__,
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
+        "sqlite": ".".join(map(str, engine_version())),
         "system": f"{platform.system()} {platform.machine()}",
     }
     session.output.data(facts, lambda: [f"huitong {facts['huitong']}", *(f"{name} {facts[name]}" for name in list(facts)[1:])])

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from agent.app.witness import Fault
 from agent.i18n import N_, _
+from agent.model import Finding
+
+_SUBJECTS: Final = {
+    "agent": N_("agent"),
+    "store": N_("store"),
+    "disk": N_("disk"),
+    "clock": N_("clock"),
+    "certificates": N_("certificates"),
+    "secrets": N_("secrets"),
+    "keys": N_("own keys"),
+    "trust": N_("keys of the hub"),
+    "broker": N_("message broker"),
+}
+_PARTS: Final = {"key": N_("business key")}
+"""Parts of a source whose name means something else elsewhere."""
 
 
 class Told(Protocol):
@@ -81,3 +96,10 @@ def reason_hint(code: str) -> str:
 
     known = CODES.get(code)
     return _(known.hint) if known is not None else ""
+
+
+def subject_of(finding: Finding) -> str:
+    """Return what a finding is about, in the language of the context."""
+    subject = _(_SUBJECTS[finding.subject]) if finding.subject in _SUBJECTS else finding.subject
+    of = str(finding.details.get("of", ""))
+    return f"{subject} · {_(_PARTS.get(of, of))}" if of else subject

@@ -102,7 +102,10 @@ class Desk:
         paused = self._state(flow).paused
         if paused:
             raise Conflict(
-                N_("flow {flow} is paused: {why}"), hint=N_("resume it: huitong flow resume {flow}"), flow=flow, why=paused
+                N_("flow {flow} is paused: {why}"),
+                hint=N_("resume it: huitong flow resume {flow} --why TEXT"),
+                flow=flow,
+                why=paused,
             )
         self._captures[flow].tick()
 
@@ -177,7 +180,7 @@ class Desk:
         if self._state(flow).paused.startswith(FORK):
             raise Conflict(
                 N_("flow {flow} is frozen: the hub already has another history of it"),
-                hint=N_("make sure no second agent runs with this identity, then: huitong restore"),
+                hint=N_("make sure no second agent runs with this identity, then: huitong restore --why TEXT"),
                 flow=flow,
             )
 

@@ -33,6 +33,6 @@ class FileWatch:
             if self._seen.setdefault(path, inode) != inode:
                 raise StoreError(
                     N_("{path} was replaced while it was open"),
-                    hint=N_("stop Huitong before putting a store back, then: huitong restore"),
+                    hint=N_("stop Huitong before putting a store back, then: huitong restore --why TEXT"),
                     path=path,
                 )

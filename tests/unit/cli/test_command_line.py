@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import pytest
 
 from agent import __version__, errors
+from agent.adapters.store.engine import engine_version
 from agent.cli.base import Session, command, pass_session
 from agent.cli.exit_codes import ExitCode, exit_code
 from agent.cli.main import COMMANDS, Entry, asked_language, before_dashes, cli
@@ -52,6 +55,19 @@ def test_version_is_told() -> None:
     """As text and as JSON."""
     assert huitong("version").stdout.splitlines()[0] == f"huitong {__version__}"
     assert huitong("version", "--json").json["huitong"] == __version__
+
+
+def test_version_names_the_sqlite_that_holds_the_store() -> None:
+    """Not that of the standard library, which may be another: doctor and version agree."""
+    assert huitong("version", "--json").json["sqlite"] == ".".join(map(str, engine_version()))
+
+
+def test_an_unreadable_configuration_is_told_by_us(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With our code and exit code, not as wrong usage of the command line."""
+    file = tmp_path / "agent.yaml"
+    file.write_text("version: 1\n")
+    monkeypatch.setattr(os, "access", lambda *_args, **_more: False)  # what click asks; root may read everything
+    assert "HT-C011" in huitong("status", "--config", str(file)).stderr
 
 
 def test_version_needs_none_of_the_heavy_libraries() -> None:

@@ -187,3 +187,14 @@ def test_captured_events_are_not_talk(filled: Department) -> None:
     record = refuse_record(filled)
     done = filled.run("dead", "retry", record, "--why", "x", "--yes")
     assert (done.stderr, FlowCaptured.__name__ in done.stdout) == ("", False)
+
+
+def test_a_flow_that_does_not_exist_is_told_from_one_with_nothing_open(department: Department) -> None:
+    """A misspelt name is an error with the nearest name; an empty list is said in words, not shown as bare headings."""
+    department.with_keys()
+    assert department.run("flow", "run-once", "people").code == 0
+    wrong = department.run("dead", "list", "--flow", "peple")
+    assert (wrong.code, "there is no flow named peple" in wrong.stderr, "did you mean: people" in wrong.stderr) == (1, True, True)
+    empty = department.run("dead", "list", "--flow", "people")
+    assert (empty.code, empty.stdout, empty.stderr) == (0, "", "Nothing is open.\n")
+    assert department.run("dead", "list", "--json").json == []

@@ -29,6 +29,7 @@ def test_a_pause_and_a_resume_without_an_agent(filled: Department) -> None:
     done = filled.run("flow", "pause", "people", "--why", "假日", "--json")
     assert (done.code, done.json) == (0, {"flow": "people", "paused": True})
     assert paused(filled) == {"people": "operator root: 假日", "tax": ""}
+    assert "paused: 假日 (root)" in filled.run("flow", "list").stdout
     refused = filled.run("flow", "run-once", "people")
     assert (refused.code, "flow people is paused: operator root: 假日" in refused.stderr) == (1, True)
     assert filled.run("flow", "resume", "people", "--why", "回来").stdout == "people goes on\n"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from agent.adapters.clock import SystemClock
-from agent.model import Outcome
+from agent.cli.words import subject_of
+from agent.i18n import use_language
+from agent.model import Finding, Outcome
 from tests.unit.cli.department import PEOPLE, Department
 
 # -- preview ---------------------------------------------------------------------------------------------------------
@@ -77,12 +79,26 @@ def findings(department: Department) -> dict[tuple[str, str], dict[str, object]]
 def test_everything_is_looked_at(filled: Department) -> None:
     """Store, engine, disk, clock, keys, trust, broker and each source, with what polling cannot see."""
     found = findings(filled)
-    assert {subject for subject, _of in found} == {"store", "disk", "clock", "keys", "trust", "broker", "people", "tax"}
+    assert {subject for subject, _of in found} == {"agent", "store", "disk", "clock", "keys", "trust", "broker", "people", "tax"}
     assert [subject for subject, one in found.items() if not one["ok"] and not one["warning"]] == [("broker", "")]
     assert found["broker", ""]["hint"]
     text = filled.run("doctor").stdout
     assert "can be missed, and deleted rows are not noticed" in text
     assert "1 failed" in text
+
+
+def test_an_agent_that_does_not_run_is_told(filled: Department) -> None:
+    """With the way to start it; it is a warning, because the checks are also run before the first start."""
+    silent = findings(filled)["agent", ""]
+    assert (silent["ok"], silent["warning"], "systemctl start" in str(silent["hint"])) == (False, True, True)
+    with filled.running():
+        assert findings(filled)["agent", ""]["ok"]
+
+
+def test_the_key_of_a_table_is_no_signing_key() -> None:
+    """The same word names two things; in Chinese they are told apart."""
+    use_language("zh")
+    assert subject_of(Finding("people", ok=True, text="", details={"of": "key"})) == "people · 业务主键"
 
 
 def test_what_is_missing_is_told_once_with_its_fix(department: Department) -> None:

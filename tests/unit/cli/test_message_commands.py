@@ -84,3 +84,10 @@ def test_nothing_is_found_before_the_first_run(department: Department) -> None:
 def test_wrong_options_are_wrong_usage(looked_at: Department, option: tuple[str, str]) -> None:
     """Exit code 2."""
     assert looked_at.run("message", "find", *option).code == 2
+
+
+def test_finding_nothing_is_said_in_words(looked_at: Department) -> None:
+    """Not with bare headings; a misspelt flow is an error of its own."""
+    nothing = looked_at.run("message", "find", "--state", "dead")
+    assert (nothing.code, nothing.stdout, nothing.stderr) == (1, "", "No message is like this.\n")
+    assert "did you mean: people" in looked_at.run("message", "find", "--flow", "peopel").stderr

@@ -109,7 +109,7 @@ def test_connect_tries_what_a_valid_configuration_names(tmp_path: Path, monkeypa
     main = write_files(tmp_path, agent=VALID)
     result = huitong("validate", "--connect", str(main))
     assert result.code == 69
-    assert result.stdout.splitlines()[:3] == ["√ registry  can be read", "× hub  refused", "    → call the hub"]
+    assert result.stdout.splitlines()[:3] == ["√ registry: can be read", "× hub: refused", "    → call the hub"]
     assert huitong("validate", "--connect", "--json", str(main)).json["connections"][1]["text"] == "refused"
 
 
