@@ -35,6 +35,13 @@ class OwnKey:
     created_at: datetime
 
 
+def _new_key(alg: str) -> bytes:
+    """Make a key. One in 64 would have a thumbprint that begins with a dash, which no command would take for a name."""
+    while load_signer(pem := generate(alg)).kid.startswith("-"):
+        continue
+    return pem
+
+
 class KeyStore:
     """The node's own private keys: `<kid>.pem` with mode 0600, and `current`, which names the one that signs."""
 
@@ -43,7 +50,7 @@ class KeyStore:
 
     def new(self, alg: str = "EdDSA") -> OwnKey:
         """Make a key; the first one is used at once, a later one after `use`. Raises Denied, StoreError, SettingsError."""
-        pem = generate(alg)
+        pem = _new_key(alg)
         kid = load_signer(pem).kid
         make_private_directory(self._directory)
         write_whole(self._path(kid), pem, 0o600)

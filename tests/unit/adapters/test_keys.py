@@ -8,10 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from agent.adapters import keys
 from agent.adapters.keys import KeyStore, TrustStore
 from agent.errors import Conflict, Denied, NotFound, SettingsError
-from agent.wire.keys import generate, public_of, read_enrolment
+from agent.wire.keys import generate, load_signer, public_of, read_enrolment
 from agent.wire.signature import KeyState
+
+
+def dashed() -> bytes:
+    """Make keys until one has a thumbprint that begins with a dash."""
+    while not load_signer(pem := generate()).kid.startswith("-"):
+        continue
+    return pem
 
 
 def test_a_new_store_has_no_key(tmp_path: Path) -> None:
@@ -34,6 +42,13 @@ def test_the_first_key_signs_at_once(tmp_path: Path, alg: str) -> None:
     assert store.signer().kid == key.kid == store.public("d-1").kid
     assert stat.S_IMODE((tmp_path / "keys" / f"{key.kid}.pem").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "keys").stat().st_mode) == 0o700
+
+
+def test_a_thumbprint_can_be_typed_after_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are made until one does not look like an option: `keys use -Rjd…` would be wrong usage."""
+    made = iter([dashed(), generate()])
+    monkeypatch.setattr(keys, "generate", lambda _alg: next(made))
+    assert not KeyStore(tmp_path).new().kid.startswith("-")
 
 
 def test_a_rotation_has_no_gap(tmp_path: Path) -> None:
