@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from agent.i18n import N_
 from agent.settings.base import Misfit
-from agent.settings.codes import Note
+from agent.settings.codes import Note, code_info
 from agent.settings.suggest import near
 
 
@@ -232,7 +232,8 @@ def parse_time_zone(value: object) -> str:
     if text in available_timezones():
         ZoneInfo(text)
         return text
-    raise Misfit("HT-C021", details={"value": text}, alternatives=near(text, available_timezones())).error()
+    hints = (Note(code_info("HT-C021").fix),)  # people in China look for a city of their own province
+    raise Misfit("HT-C021", details={"value": text}, alternatives=near(text, available_timezones()), hints=hints).error()
 
 
 TimeZone = Annotated[str, Spelled(N_("time zone"), parse_time_zone)]

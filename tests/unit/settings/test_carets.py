@@ -175,3 +175,11 @@ def test_a_problem_without_a_suggestion_says_what_to_do() -> None:
     assert "   = to do: Write for example 512MiB or 2GiB." in render(plain).splitlines()
     (guessed,) = problems_of(AGENT.replace("  id: demo-dept", "  id: demo-dept\n  titel: x") + CONNECTION + PERSON_FLOW)
     assert "to do" not in render(guessed)
+
+
+def test_a_city_that_is_no_time_zone_leads_to_that_of_china() -> None:
+    """The names that look alike lie elsewhere: Kuching for Chengdu."""
+    (problem,) = problems_of(
+        AGENT.replace("  id: demo-dept", "  id: demo-dept\n  timezone: Asia/Chengdu") + CONNECTION + PERSON_FLOW
+    )
+    assert "   = In China: Asia/Shanghai" in render(problem).splitlines()
