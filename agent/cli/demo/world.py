@@ -34,7 +34,7 @@ class DemoFailed(HuitongError):
 
     code = "HT-T010"
     text = N_("the demo stopped: {why}")
-    hint = N_("the logs are in {folder}; run again with --keep to look around")
+    hint = N_("its logs say more; remove the folder afterwards: {folder}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class World:
         except ValueError:
             return {}
         finally:
-            if done.returncode not in (0, 1, 3):
+            if done.returncode not in (0, 1, 3) or (done.returncode and not done.stdout.strip()):
                 raise self.failed(f"huitong {' '.join(arguments)}: {done.stderr.strip()[-2000:]}")
 
     def start(self, name: str) -> None:

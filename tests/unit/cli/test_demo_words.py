@@ -14,7 +14,7 @@ import pytest
 
 from agent.cli.demo import stay
 from agent.cli.demo.command import ended_by_signals
-from agent.cli.demo.world import World
+from agent.cli.demo.world import DemoFailed, World
 
 
 @pytest.fixture
@@ -65,6 +65,17 @@ def test_a_signal_ends_it_once(number: signal.Signals) -> None:
     with pytest.raises(KeyboardInterrupt):
         end_twice()
     assert signal.getsignal(number) is before
+
+
+def test_a_step_that_fails_ends_the_demo_at_once(world: World) -> None:
+    """With that step's own words; what follows from it would only mislead."""
+    world.folder.mkdir()
+    world.agent_yaml.parent.mkdir()
+    world.agent_yaml.write_text("version: 1\n")
+    with pytest.raises(DemoFailed) as caught:
+        world.agent("keys", "new")
+    assert "keys new" in str(caught.value)
+    assert str(world.folder) in caught.value.localised()[1]
 
 
 def test_what_ended_is_started_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
