@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -34,6 +35,10 @@ def load_agent_settings(paths: Sequence[Path]) -> Loaded[AgentFile]:
     return load(list(files), agent_settings_model(BUILTIN), checks=[check_messages])
 
 
+_OF_THIS_NODE: Final = {"secrets", "keys", "trust"}
+"""Subjects of live checks that no remote side can put right."""
+
+
 @dataclass(slots=True)
 class Report:
     """What came out of checking some configurations."""
@@ -59,7 +64,9 @@ class Report:
         """Return the exit code: configuration first, then what could not be reached."""
         if any(strict or problem.level == "error" for problem in self.problems):
             return ExitCode.CONFIGURATION
-        unwell = any(not finding.ok and (strict or not finding.warning) for finding in self.findings)
+        unwell = {finding.subject for finding in self.findings if not finding.ok and (strict or not finding.warning)}
+        if unwell & _OF_THIS_NODE:
+            return ExitCode.CONFIGURATION
         return ExitCode.UNAVAILABLE if unwell else ExitCode.OK
 
 

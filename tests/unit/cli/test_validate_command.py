@@ -99,6 +99,13 @@ def test_fix_leaves_what_it_cannot_know(tmp_path: Path) -> None:
     assert result.stdout.splitlines()[-1] == "1 error. Exit code 78"
 
 
+@pytest.mark.parametrize("subject, code", [("secrets", 78), ("keys", 78), ("trust", 78), ("broker", 69), ("people", 69)])
+def test_what_this_node_lacks_is_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subject: str, code: int) -> None:
+    """A missing secret or key is not out of reach: trying again later changes nothing."""
+    monkeypatch.setattr(app, "check_connections", lambda _settings: [Finding(subject, False, "missing")])
+    assert huitong("validate", "--connect", str(write_files(tmp_path, agent=VALID))).code == code
+
+
 def test_connect_tries_what_a_valid_configuration_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Findings are listed with their fix; something out of reach is exit code 69."""
     findings = [
