@@ -1,6 +1,6 @@
 """Memory idle and with many records waiting, and how soon the first message goes out after a restart.
 
-python -m bench.waiting [rows]
+python -m bench.waiting [rows]    more than fit into the window: 1000 messages of 500 records
 """
 
 from __future__ import annotations
