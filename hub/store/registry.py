@@ -42,17 +42,25 @@ class SqlRegistry:
             return [_key(row) for row in connection.execute(query)]
 
     def admit(self, department: Department, key: PublicKey | None, by: str) -> bool:
-        """Register or renew a department and pin its key."""
+        """Register or renew a department and pin its key. A title or contact that is not given now stays what it was."""
         values = {"title": department.title, "contact": department.contact, "state": department.state.value}
+        given = {name: value for name, value in values.items() if value}
         with self._store.transaction() as connection:
-            known = update(t.department).where(t.department.c.code == department.code).values(values)
+            known = update(t.department).where(t.department.c.code == department.code).values(given)
             new = connection.execute(known).rowcount == 0
             if new:
                 row = {"code": department.code, **values, "admitted_at": department.admitted_at}
                 connection.execute(insert(t.department).values(row))
                 head = {"department": department.code, "sequence": 0, "hash": audit.GENESIS}
                 connection.execute(insert(t.audit_head).values(head))
-            _audit(connection, department.code, department.admitted_at, by, "admitted" if new else "renewed", **values)
+            _audit(
+                connection,
+                department.code,
+                department.admitted_at,
+                by,
+                "admitted" if new else "renewed",
+                **(values if new else given),
+            )
             if key is not None:
                 _pin(connection, key, department.admitted_at, by)
         return new

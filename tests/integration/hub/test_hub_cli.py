@@ -15,8 +15,11 @@ from agent.cli.base import Session
 from agent.cli.main import run
 from agent.cli.output import Output
 from agent.wire.keys import write_enrolment
+from hub.model import Department, DepartmentState
 from hub.store.migrate import migrate
 from hub.store.opening import Sqlite, open_store
+from hub.store.reading import HubReader
+from hub.store.registry import SqlRegistry
 from hub.testing import SampleDepartment, StillHub
 
 pytestmark = pytest.mark.integration
@@ -190,6 +193,19 @@ def test_status_shows_flows_and_what_to_look_at(huitong: Huitong, filled: Sample
     assert "people" in out
     code, _out, err = huitong("status", "--department", "nobody")
     assert (code, "there is no department named nobody" in err) == (1, True)
+
+
+def test_renewing_a_department_keeps_its_title(made: str, folder: Path) -> None:
+    """Repeating `admit` without --title and --contact, for a new password say, does not wipe them out."""
+    store = open_store(Sqlite(folder / "hub.db"))
+    registry, now = SqlRegistry(store), SystemClock().now()
+    first = Department("bdc-01", "不动产登记中心", "张工", DepartmentState.ADMITTED, now)
+    assert registry.admit(first, None, "root")
+    assert not registry.admit(Department("bdc-01", "", "李工", DepartmentState.ADMITTED, now), None, "root")
+    (known,) = HubReader(store).departments(now)
+    assert (known.title, known.contact) == ("不动产登记中心", "李工")
+    store.close()
+    assert made
 
 
 def test_show_finds_a_message_and_a_key(huitong: Huitong, filled: SampleDepartment) -> None:
