@@ -99,7 +99,7 @@ class SecretMissing(SettingsError):
 
     code = "HT-C050"
     text = N_("the secret {name} has no value")
-    hint = N_("store it with: huitong secret set {name}")
+    hint = N_("store it with: huitong secret set {name}; at a hub, write the file {name} into its folder of secrets, chmod 600")
 
 
 class Busy(HuitongError):
@@ -211,7 +211,7 @@ class NotConnected(HuitongError):
     side = Side.NETWORK
     disposition = Disposition.RECONNECT
     text = N_("no connection to the message broker: {why}")
-    hint = N_("captured data waits safely in the outbox; check network and address: huitong doctor")
+    hint = N_("what is captured waits safely in the outbox, what was sent at the broker; check network and address")
 
 
 class Forbidden(HuitongError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 import tempfile
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from agent.errors import Denied, HuitongError, StoreError
+from agent.i18n import N_
 
 MAX_BYTES: Final = 64 * 1024
 
@@ -38,7 +40,7 @@ def read_guarded(path: Path, forbidden_mode: int, unguarded: HuitongError) -> by
     """Return the octets of a regular file of ours or root's whose mode has none of `forbidden_mode`.
 
     Looked at through the open file, so that nothing can be swapped in between. Raises FileNotFoundError, `unguarded` when
-    others could have read or changed it, Denied when we may not read it ourselves.
+    others could have read or changed it, Denied when we may not read it ourselves or it is another account's.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -48,13 +50,27 @@ def read_guarded(path: Path, forbidden_mode: int, unguarded: HuitongError) -> by
         raise Denied(path=str(path)) from error
     with os.fdopen(descriptor, "rb") as file:
         found = os.fstat(descriptor)
-        ours = found.st_uid in (0, os.geteuid())
-        if not stat.S_ISREG(found.st_mode) or not ours or found.st_mode & forbidden_mode:
+        if not stat.S_ISREG(found.st_mode) or found.st_mode & forbidden_mode:
             raise unguarded
+        if found.st_uid not in (0, os.geteuid()):
+            raise _foreign(path, found.st_uid)
         octets = file.read(MAX_BYTES + 1)
     if len(octets) > MAX_BYTES:
         raise StoreError(why=f"{path}: larger than {MAX_BYTES} bytes")
     return octets
+
+
+def _foreign(path: Path, owner: int) -> Denied:
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = str(owner)
+    return Denied(
+        N_("{path} belongs to the account {owner}"),
+        hint=N_("run this command as that account: sudo -u {owner} huitong …"),
+        path=str(path),
+        owner=name,
+    )
 
 
 def _write(path: Path, octets: bytes, mode: int) -> None:

@@ -150,7 +150,7 @@ class HubSection(SettingsModel):
     trust: AbsolutePath = setting(
         N_("public keys that may sign the hub's receipts"),
         default=Path("/etc/huitong/trust"),
-        more=N_("A folder of files as the hub hands them out. A receipt that none of them signed settles nothing."),
+        more=N_("A folder that huitong keys trust fills. A receipt that none of these keys signed settles nothing."),
         examples=("/etc/huitong/trust",),
     )
     receipt_within: Annotated[Duration, lasting("1s", "30d")] = setting(

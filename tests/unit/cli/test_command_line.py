@@ -176,7 +176,7 @@ def test_an_error_is_told_with_cause_effect_and_action(monkeypatch: pytest.Monke
         "HT-N001 no connection to the message broker: refused by 10.0.0.1:5671 (to act: the network)",
         " cause  no permission: /etc/huitong/certs/agent.key",
         " effect  captured data is safe in the outbox; the agent tries again by itself",
-        " action  captured data waits safely in the outbox; check network and address: huitong doctor",
+        " action  what is captured waits safely in the outbox, what was sent at the broker; check network and address",
         " details  huitong explain HT-N001",
     ]
 
