@@ -273,7 +273,8 @@ class World:
         return process.returncode
 
     def stop(self, name: str) -> int:
-        """Ask a process to end and return its exit code."""
+        """Ask a process to end, once it is up and hears us, and return its exit code."""
+        self._wait(lambda: self._log(name).stat().st_size > self._began[name], f"{name} does not come up", alive=[name])
         self._processes[name].terminate()
         return self.await_end(name)
 

@@ -20,7 +20,8 @@ def hub_acks_before_commit(patch: pytest.MonkeyPatch) -> None:
     whole = intake.Intake._take
 
     def take(self: intake.Intake, feed: intake.QueueFeed, delivered: Delivered) -> None:
-        feed.ack([delivered.tag])
+        if delivered.queue in self._trusted:  # the first one has to be held for the window to open
+            feed.ack([delivered.tag])
         whole(self, feed, delivered)
 
     patch.setattr(intake.Intake, "_take", take)
