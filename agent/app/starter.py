@@ -14,7 +14,7 @@ from typing import Final
 
 from agent.app.propose import Column, Described, Line, Proposal
 from agent.i18n import N_, _
-from agent.settings.agent_file import AgentFile
+from agent.settings.agent_file import UNNAMED, AgentFile
 from agent.settings.reference import FieldDoc, field_docs
 from agent.settings.scalars import lost_zero, resolve
 from agent.settings.width import display_width
@@ -79,9 +79,9 @@ def agent_text(facts: Facts) -> str:
 
 def _placeholders(facts: Facts) -> dict[str, str]:
     values = {
-        "agent.id": "000000-change-me",
+        "agent.id": f"000000-{UNNAMED}",
         "agent.language": facts.language,
-        "hub.code": "change-me",
+        "hub.code": UNNAMED,
         "hub.url": "amqps://mq.hub.example.gov.cn:5671/exchange",
         "hub.password": "secret:hub_password",
     }

@@ -242,6 +242,10 @@ class FlowSection(SettingsModel):
         return int(self.message.partition("@")[2])
 
 
+UNNAMED: Final = "change-me"
+"""What a starter writes where only people know the name."""
+
+
 class AgentFile(SettingsModel):
     """agent.yaml and the files of conf.d/."""
 
@@ -276,6 +280,9 @@ class AgentFile(SettingsModel):
             yield Misfit("HT-C037", at=("send",), on_key=True)
         if is_clear_text(section(raw.get("hub")).get("url")):
             yield Misfit("HT-C036", at=("hub", "url"))
+        for at in (("agent", "id"), ("hub", "code")):
+            if str(section(raw.get(at[0])).get(at[1])).endswith(UNNAMED):
+                yield Misfit("HT-C039", at=at)
         yield from _connection_misfits(raw)
         yield from _shared_files(raw)
 

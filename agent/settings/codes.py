@@ -273,6 +273,12 @@ _FLOWS = _table(
         N_("The section send: is empty: the agent would start, but send nothing."),
         N_("Add a flow, for example with: huitong init. This is only a warning."),
     ),
+    (
+        "HT-C039",
+        N_("this is still the name that huitong init wrote"),
+        N_("The node has no name of its own yet; the store keeps the one it is first started with."),
+        N_("Write the code that the hub has given out. This is only a warning."),
+    ),
 )
 
 _MAPPING = _table(
@@ -330,7 +336,7 @@ _MAPPING = _table(
 
 CODES: Final[Mapping[str, CodeInfo]] = {**_FILES, **_FIELDS, **_FLOWS, **_MAPPING}
 
-WARNINGS: Final = frozenset(("HT-C035", "HT-C036", "HT-C037", "HT-M001"))
+WARNINGS: Final = frozenset(("HT-C035", "HT-C036", "HT-C037", "HT-C039", "HT-M001"))
 """Codes that do not keep the agent from starting; `--strict` makes them errors."""
 
 

@@ -260,6 +260,7 @@ FLOWS = {
     "unused connection": ("HT-C035", AGENT + CONNECTION.replace("registry:", "⟦registry⟧:") + DEED_FLOW),
     "clear text": ("HT-C036", AGENT.replace("amqps://mq.example/exchange", "⟦amqp://mq.example/exchange⟧") + REST),
     "no flow": ("HT-C037", AGENT + "⟦send⟧:\n"),
+    "no name": ("HT-C039", AGENT.replace("code: demo-hub", "code: ⟦change-me⟧") + REST),
 }
 
 MAPS = {
