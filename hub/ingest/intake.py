@@ -231,6 +231,7 @@ class Intake:
         for queue in sorted(self._consumed - wanted):
             self._consumed.discard(queue)
             self._trusted.discard(queue)
+            self._on_trial = {tag: other for tag, other in self._on_trial.items() if other != queue}  # not ours to ack any more
             feed.cancel(queue)
         for queue in sorted(wanted - self._consumed):
             try:
