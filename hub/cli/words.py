@@ -15,6 +15,7 @@ _OUTCOMES: Final = {
     Outcome.PARTLY_STORED: N_("partly stored"),
     Outcome.REFUSED_FINAL: N_("refused for ever"),
     Outcome.REFUSED_RETRY: N_("refused for now"),
+    Outcome.DUPLICATE: N_("known before"),
     Outcome.FORK: N_("another history"),
 }
 STATES: Final = {DepartmentState.ADMITTED: N_("admitted"), DepartmentState.SUSPENDED: N_("suspended")}
