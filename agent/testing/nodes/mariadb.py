@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import getpass
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +109,7 @@ class MariadbNode(Node):
             "--default-character-set=utf8mb4",
             "--skip-column-names",
         ]
-        secret = self.directory / "client.cnf"
+        secret = self.directory / f"client-{os.getpid()}.cnf"  # of its own: another process would find one half written
         secret.touch(mode=0o600)
         secret.write_text(f"[client]\npassword={self.password}\n")
         return self.run([self.program("mariadb"), f"--defaults-file={secret}", *options, database], stdin=statement)
