@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -22,7 +23,7 @@ from tests.contract.source.contract import COLUMNS, Record, as_mapping
 TABLE = "登记 registry"
 
 
-class TableWorld:
+class TableWorld(ABC):
     """A table with a cursor that the database would set; here a clock of the test's own sets it."""
 
     rereads: ClassVar[bool] = True
@@ -84,8 +85,8 @@ class TableWorld:
     def shown(self, record: Record) -> tuple[Value, ...]:
         return tuple(as_mapping(record).values())
 
-    def cut(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def cut(self) -> None: ...
 
-    def mend(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def mend(self) -> None: ...
