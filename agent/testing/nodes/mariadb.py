@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import getpass
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
