@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import StoreFull
+from tests.faults.child import set_clock
 from tests.faults.conftest import MakeWorld
 from tests.faults.ledger import Books
 from tests.faults.papers import AgentPapers
@@ -107,19 +108,13 @@ def test_killed_on_a_full_disk(make_world: MakeWorld, small_disk: Path) -> None:
 def test_the_clock_steps(make_world: MakeWorld, tmp_path: Path) -> None:
     """A wall clock that steps forth and back by hours and years changes nothing about order, identity or timers."""
     clock = tmp_path / "clock"
-    clock.write_text("0")
+    set_clock(clock, 0)
     world = begin(make_world(environment={"WORLD_CLOCK": str(clock)}))
     for hours in (1, -1, 24 * 366, -24 * 366, 0):
         set_clock(clock, hours * 3600)
         world.tally.faults += 1
         world.await_more(20)
     world.prove()
-
-
-def set_clock(clock: Path, secs: float) -> None:
-    draft = clock.with_suffix(".new")
-    draft.write_text(str(secs))
-    draft.rename(clock)
 
 
 # -- stopping, and two at once ---------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 
 from agent.failpoints import POINTS
 from agent.testing.proxy import Direction, FaultProxy
+from tests.faults.child import set_clock
 from tests.faults.conftest import MakeWorld
 from tests.faults.papers import AgentPapers
 from tests.faults.registry import Habits
@@ -169,14 +170,14 @@ def test_c18_death_in_the_middle_of_a_purge(seed: int, stack: Stack, lives: int,
     """Killed while it drops old bodies, it drops the rest later; nothing without a receipt is ever dropped."""
     world = make_world(stack=stack, seed=seed, papers=AgentPapers(retention="1h", batch_records=2))
     clock = world.folder / "clock"
-    clock.write_text("0")
+    set_clock(clock, 0)
     world.environment["WORLD_CLOCK"] = str(clock)
     world.start("hub")
     world.clerks.start()
     world.start("agent")
     world.await_more(world.plan.rows)
     assert world.stop("agent") == 0
-    clock.write_text("7200")
+    set_clock(clock, 7200)
     for _ in range(lives):
         world.start("agent", die_at="C18")
         world.await_death("agent", "C18")
