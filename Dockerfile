@@ -15,8 +15,8 @@ RUN python -m venv /opt/huitong \
  && find /opt/huitong -name '__pycache__' -prune -exec rm -rf {} +
 
 FROM python:3.11-slim-bookworm
-RUN groupadd --system --gid 10710 huitong \
- && useradd --system --uid 10710 --gid huitong --home-dir /var/lib/huitong --shell /usr/sbin/nologin huitong \
+RUN groupadd --gid 10710 huitong \
+ && useradd --uid 10710 --no-create-home --gid huitong --home-dir /var/lib/huitong --shell /usr/sbin/nologin huitong \
  && install -d -o huitong -g huitong -m 0750 /var/lib/huitong /run/huitong \
  && install -d -m 0755 /etc/huitong /etc/huitong/conf.d
 COPY --from=build /opt/huitong /opt/huitong

@@ -24,6 +24,7 @@ from agent.ports import Parcel
 from agent.services.capture import CaptureService
 from agent.services.capture_messages import BatchLimits
 from agent.services.capture_plan import CapturePlan, Quarantine
+from agent.services.connecting import LastContact
 from agent.services.dead_letters import Capturing
 from agent.services.delivery import DeliveryLimits, DeliveryService
 from agent.services.desk import Desk, Sending
@@ -51,6 +52,7 @@ class Composer:
         self.clock = SystemClock()
         self.secrets = secrets_of(settings, environment)
         self.reader = StoreReader(store_path(settings))
+        self._contact = LastContact()
 
     def close(self) -> None:
         """Let go of reader and store."""
@@ -149,6 +151,7 @@ class Composer:
             clock=self.clock,
             random=random.random,
             limits=DeliveryLimits(unconfirmed=settings.delivery.window, unsettled=settings.delivery.unsettled),
+            contact=self._contact,
         )
 
     def receipts(self, delivery: DeliveryService, greeting: Greeting) -> ReceiptsService:
@@ -164,6 +167,7 @@ class Composer:
             events=self.events,
             clock=self.clock,
             random=random.random,
+            contact=self._contact,
         )
 
     def maintenance(self, delivery: DeliveryService) -> MaintenanceService:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -53,8 +54,18 @@ class Pause:
         self._attempt = 0
 
 
+class LastContact:
+    """When a connection to the broker was last made, by whichever of those who share this."""
+
+    def __init__(self) -> None:
+        self.at = -math.inf
+
+
 class Opener:
-    """Keeps one connection open; `role` is publish or consume. One thread calls everything but `ring`."""
+    """Keeps one connection open; `role` is publish or consume. One thread calls everything but `ring`.
+
+    Whoever waits tries at once, and once, when another one that shares `contact` has got through since.
+    """
 
     def __init__(
         self,
@@ -64,6 +75,7 @@ class Opener:
         clock: Clock,
         random: Callable[[], float],
         backoff: Backoff = RECONNECT,
+        contact: LastContact | None = None,
     ) -> None:
         self.is_open = False
         self._role = role
@@ -71,7 +83,9 @@ class Opener:
         self._events, self._clock, self._random, self._backoff = events, clock, random, backoff
         self._bell = threading.Event()
         self._pause = Pause()
+        self._contact = contact or LastContact()
         self._opened_at = 0.0
+        self._lost_at = 0.0
         self._proven = False
 
     def ring(self) -> None:
@@ -84,12 +98,13 @@ class Opener:
         Raises NotConnected, Forbidden: then call `lose`.
         """
         remaining = self._pause.until - self._clock.monotonic()
-        if remaining > 0:
+        if remaining > 0 and self._contact.at <= self._lost_at:
             self._bell.wait(min(remaining, ROUND_SECS))
             self._bell.clear()
             return False
         self._connection.open()
         self.is_open, self._proven, self._opened_at = True, False, self._clock.monotonic()
+        self._contact.at = self._opened_at
         self._events.emit(BrokerConnected(self._role))
         return True
 
@@ -99,7 +114,7 @@ class Opener:
 
     def lose(self, error: NotConnected | Forbidden) -> None:
         """Close what is left and say when it is tried again."""
-        now = self._clock.monotonic()
+        self._lost_at = now = self._clock.monotonic()
         self._connection.close()
         # Being let in is not yet success: a broker that breaks every connection at once must not be asked at full speed.
         if self.is_open and (self._proven or now - self._opened_at >= STABLE_SECS):
@@ -107,7 +122,7 @@ class Opener:
         self.is_open = False
         backoff = SLOW if disposition(error) is Disposition.PAUSE else self._backoff
         delay = self._pause.begin(now, backoff, self._random)
-        self._events.emit(BrokerLost(self._role, error, delay or 0.0))
+        self._events.emit(BrokerLost(self._role, error, self._pause.until - now if delay is None else delay))
 
     def close(self) -> None:
         """Close the connection, for good."""

@@ -28,7 +28,7 @@ from agent.i18n import N_
 from agent.model import ExchangeMessage, FlowState, State
 from agent.ports import Clock, Outbox, Parcel, Published, Sink
 from agent.retry import Backoff
-from agent.services.connecting import RECONNECT, ROUND_SECS, SLOW, Opener, Pause
+from agent.services.connecting import RECONNECT, ROUND_SECS, SLOW, LastContact, Opener, Pause
 from agent.services.service import Service
 from agent.services.windows import Flight, FlowWindow, Unsettled
 
@@ -69,7 +69,7 @@ class DeliveryService(Service):
     `parcel` turns a message into a publication with the given tag; `greet` returns what to say first on each connection.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition root hands it everything by name
         self,
         *,
         sink: Sink,
@@ -80,11 +80,12 @@ class DeliveryService(Service):
         clock: Clock,
         random: Callable[[], float],
         limits: DeliveryLimits = DeliveryLimits(),
+        contact: LastContact | None = None,
     ) -> None:
         super().__init__("delivery", events, clock)
         self._sink, self._store, self._parcel, self._greet = sink, store, parcel, greet
         self._random, self._limits = random, limits
-        self._opener = Opener("publish", sink, events, clock, random, limits.reconnect)
+        self._opener = Opener("publish", sink, events, clock, random, limits.reconnect, contact)
         self._windows: dict[str, FlowWindow] = {}
         self._owner: dict[int, FlowWindow] = {}  # entry on its way → its flow
         self._bytes = 0

@@ -17,7 +17,7 @@ from agent.events import Events, ReceiptIgnored, ReceiptRejected, ReceiptSettled
 from agent.failpoints import failpoint
 from agent.model import Receipt, Settled, State, Verdict
 from agent.ports import Clock, Delivered, Feed, Outbox
-from agent.services.connecting import ROUND_SECS, Opener
+from agent.services.connecting import ROUND_SECS, LastContact, Opener
 from agent.services.service import Service
 from agent.wire.codes import refusal
 from agent.wire.control import Control, HubHello, QueryAnswer, decode_control
@@ -97,7 +97,7 @@ class Listener(Protocol):
 class ReceiptsService(Service):
     """Owns the consuming connection. Only `wake` and `keys_changed` are for other threads."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a composition root hands it everything by name
         self,
         *,
         feed: Feed,
@@ -108,11 +108,12 @@ class ReceiptsService(Service):
         events: Events,
         clock: Clock,
         random: Callable[[], float],
+        contact: LastContact | None = None,
     ) -> None:
         super().__init__("receipts", events, clock)
         self._feed, self._outbox, self._letterbox = feed, outbox, letterbox
         self._delivery, self._listener = delivery, listener
-        self._opener = Opener("consume", feed, events, clock, random)
+        self._opener = Opener("consume", feed, events, clock, random, contact=contact)
         self._kept: dict[int, Delivered] = {}
         self._new_keys = threading.Event()
         self._retry_at = 0.0

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from agent.adapters.clock import SystemClock
-from agent.errors import SettingsError
+from agent.errors import NotFound, SettingsError
 from agent.i18n import N_, _
 from agent.wire.signature import PublicKey
 from agent.wire.topology import NODE_CODE
@@ -22,6 +22,7 @@ from hub.cli.words import STATES
 from hub.management import commands
 from hub.model import Department, DepartmentState
 from hub.settings import HubFile
+from hub.store.store import Registry
 
 
 @command(
@@ -65,18 +66,19 @@ def admit(
         return 1
     department = Department(code, title, contact, DepartmentState.ADMITTED, SystemClock().now())
     login = Login(certificate=certificate, new_password=new_password)
-    _show(session, _admit(session, settings, department, keys, vhost, login))
+    _show(session, *_admit(session, settings, department, keys, vhost, login))
     return 0
 
 
 def _admit(
     session: HubSession, settings: HubFile, department: Department, keys: list[PublicKey], vhost: str, login: Login
-) -> Admitted:
+) -> tuple[Admitted, bool]:
+    """Return what came of it, and whether the department is suspended all the same."""
     from agent.adapters.amqp.admin import AmqpAdmin  # noqa: PLC0415 - only this command pays for pika
 
     secrets = secrets_of(settings, os.environ)
     with session.registry() as registry, AmqpAdmin(broker_of(settings, secrets)) as broker:
-        return admit_department(
+        admitted = admit_department(
             department,
             keys,
             registry=registry,
@@ -86,17 +88,22 @@ def _admit(
             login=login,
             by=operator(),
         )
+        return admitted, _find(registry, department.code).state is DepartmentState.SUSPENDED
 
 
-def _show(session: HubSession, admitted: Admitted) -> None:
+def _show(session: HubSession, admitted: Admitted, suspended: bool) -> None:
     told = {
         "department": admitted.department.code,
         "new": admitted.new,
+        "suspended": suspended,
         "keys": [key.kid for key in admitted.keys],
         "password": admitted.password,
         "commands": list(admitted.commands),
     }
     session.output.data(told, lambda: _lines(admitted))
+    if suspended:
+        text = _(N_("{code} is still suspended. To take its messages again: huitong hub suspend {code} --lift"))
+        session.output.say(text.format(code=admitted.department.code))
 
 
 def _lines(admitted: Admitted) -> Iterator[str]:
@@ -118,9 +125,17 @@ def _lines(admitted: Admitted) -> Iterator[str]:
 def suspend(session: HubSession, code: str, lift: bool) -> int:
     """Suspend one department or lift it."""
     state = DepartmentState.ADMITTED if lift else DepartmentState.SUSPENDED
-    if not lift and not session.output.confirm(_(N_("Suspend {code}?")).format(code=code)):
-        return 1
     with session.registry() as registry:
+        _find(registry, code)
+        if not lift and not session.output.confirm(_(N_("Suspend {code}?")).format(code=code)):
+            return 1
         registry.set_state(code, state, SystemClock().now(), operator())
     session.output.data({"department": code, "state": state.value}, lambda: [f"{code}  {_(STATES[state])}"])
     return 0
+
+
+def _find(registry: Registry, code: str) -> Department:
+    for department in registry.departments():
+        if department.code == code:
+            return department
+    raise NotFound(what=N_("department"), name=code)

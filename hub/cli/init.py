@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import click
 
-from agent.errors import Conflict, SettingsError
+from agent.errors import Conflict, HuitongError, SettingsError
 from agent.i18n import N_, _
 from agent.i18n import language as current_language
 from agent.wire.topology import NODE_CODE
@@ -56,7 +56,11 @@ def init(
     ]
     session.config.parent.mkdir(parents=True, exist_ok=True)
     session.config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    settings = session.settings()
+    try:
+        settings = session.settings()
+    except HuitongError:
+        session.config.unlink()  # what we would not read back is not left behind
+        raise
     key = keys_of(settings).new()
     if store_url is None:
         store = open_store(location_of(settings, secrets_of(settings, os.environ)))
@@ -104,7 +108,7 @@ def _postgres(url: str) -> Iterator[str]:
     if parts.scheme not in ("postgres", "postgresql") or not (parts.hostname and parts.username and parts.path.strip("/")):
         raise SettingsError(N_("the store must have the form postgres://USER@HOST[:PORT]/NAME"), hint="")
     if parts.password:
-        raise SettingsError(N_("a password may not stand in the address; it is stored as a secret"), hint="")
+        raise _password_in_address()
     yield "  type: postgres"
     yield f"  host: {_quoted(parts.hostname)}"
     yield f"  port: {parts.port or 5432}"
@@ -114,15 +118,29 @@ def _postgres(url: str) -> Iterator[str]:
 
 
 def _broker(url: str, management: str | None) -> Iterator[str]:
+    address, user = _account(url, "hub")
     yield "broker:"
-    yield f"  url: {_quoted(url)}"
-    yield "  user: hub"
+    yield f"  url: {_quoted(address)}"
+    yield f"  user: {_quoted(user)}"
     yield "  password: secret:hub_broker"
     if management:
+        address, user = _account(management, "hub-admin")
         yield "  management:"
-        yield f"    url: {_quoted(management)}"
-        yield "    user: hub-admin"
+        yield f"    url: {_quoted(address)}"
+        yield f"    user: {_quoted(user)}"
         yield "    password: secret:broker_admin"
+
+
+def _account(url: str, usual: str) -> tuple[str, str]:
+    """Return an address without its user, and the user."""
+    parts = urlsplit(url)
+    if parts.password:
+        raise _password_in_address()
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])), unquote(parts.username or "") or usual
+
+
+def _password_in_address() -> SettingsError:
+    return SettingsError(N_("a password may not stand in the address; it is stored as a secret"), hint="")
 
 
 def _quoted(text: str) -> str:

@@ -42,17 +42,22 @@ class SqlRegistry:
             return [_key(row) for row in connection.execute(query)]
 
     def admit(self, department: Department, key: PublicKey | None, by: str) -> bool:
-        """Register or renew a department and pin its key. A title or contact that is not given now stays what it was."""
-        values = {"title": department.title, "contact": department.contact, "state": department.state.value}
-        given = {name: value for name, value in values.items() if value}
+        """Register or renew a department and pin its key.
+
+        A renewal changes the title and contact that are given now, never the state: who was suspended stays so.
+        """
+        words = {"title": department.title, "contact": department.contact}
+        given = {name: value for name, value in words.items() if value}
+        values = {**words, "state": department.state.value}
         with self._store.transaction() as connection:
-            known = update(t.department).where(t.department.c.code == department.code).values(given)
-            new = connection.execute(known).rowcount == 0
+            new = not _known(connection, department.code)
             if new:
                 row = {"code": department.code, **values, "admitted_at": department.admitted_at}
                 connection.execute(insert(t.department).values(row))
                 head = {"department": department.code, "sequence": 0, "hash": audit.GENESIS}
                 connection.execute(insert(t.audit_head).values(head))
+            elif given:
+                connection.execute(update(t.department).where(t.department.c.code == department.code).values(given))
             _audit(
                 connection,
                 department.code,
@@ -76,7 +81,7 @@ class SqlRegistry:
     def add_key(self, key: PublicKey, at: datetime, by: str) -> None:
         """Pin a key."""
         with self._store.transaction() as connection:
-            if connection.scalar(select(t.department.c.code).where(t.department.c.code == key.owner)) is None:
+            if not _known(connection, key.owner):
                 raise _no_department(key.owner)
             _pin(connection, key, at, by)
 
@@ -91,6 +96,10 @@ class SqlRegistry:
             change = update(t.public_key).where(t.public_key.c.kid == kid).values(state=state.value, changed_at=at)
             connection.execute(change)
             _audit(connection, row.owner, at, by, f"key_{state.value}", kid=kid)
+
+
+def _known(connection: Connection, code: str) -> bool:
+    return connection.scalar(select(t.department.c.code).where(t.department.c.code == code)) is not None
 
 
 def _pin(connection: Connection, key: PublicKey, at: datetime, by: str) -> None:

@@ -110,7 +110,10 @@ class Registry(Protocol):
         ...
 
     def admit(self, department: Department, key: PublicKey | None, by: str) -> bool:
-        """Register a department, or renew its title and contact, and pin its key; True when it is new. Raises Conflict."""
+        """Register a department, or renew its title and contact, and pin its key; True when it is new. Raises Conflict.
+
+        Only `set_state` ends a suspension.
+        """
         ...
 
     def set_state(self, code: str, state: DepartmentState, at: datetime, by: str) -> None:

@@ -381,11 +381,13 @@ def test_keys_only_move_towards_revoked(registry: SqlRegistry) -> None:
 
 
 def test_admitting_again_renews(registry: SqlRegistry) -> None:
-    """A second admission changes title and contact, and readmits what was suspended."""
+    """A second admission changes title and contact; who was suspended stays so until somebody lifts it."""
     registry.set_state("bdc-01", DepartmentState.SUSPENDED, AT, "test")
     assert registry.departments()[0].state is DepartmentState.SUSPENDED
     assert registry.admit(replace(department("bdc-01"), title="新名"), None, "test") is False
-    assert [(one.title, one.state) for one in registry.departments()] == [("新名", DepartmentState.ADMITTED)]
+    assert [(one.title, one.state) for one in registry.departments()] == [("新名", DepartmentState.SUSPENDED)]
+    registry.set_state("bdc-01", DepartmentState.ADMITTED, AT, "test")
+    assert registry.departments()[0].state is DepartmentState.ADMITTED
     with pytest.raises(NotFound):
         registry.set_state("nobody", DepartmentState.SUSPENDED, AT, "test")
 

@@ -98,6 +98,8 @@ def test_init_never_overwrites(huitong: Huitong, made: str, folder: Path) -> Non
         (["SC_HUB"], "node code"),
         (["sc-hub", "--store", "mysql://x@y/z"], "postgres://"),
         (["sc-hub", "--store", "postgres://x:secret@y/z"], "password"),
+        (["sc-hub", "--broker", "amqp://hub:secret@127.0.0.1/"], "password"),
+        (["sc-hub", "--broker", "http://127.0.0.1/"], "amqp"),
     ],
 )
 def test_init_says_what_is_wrong(huitong: Huitong, folder: Path, arguments: list[str], reason: str) -> None:
@@ -119,10 +121,12 @@ def test_init_writes_a_postgres_section(huitong: Huitong, folder: Path) -> None:
         "--store",
         "postgres://hub@db.example:6432/exchange",
         "--management",
-        "http://127.0.0.1:15672",
+        "http://root@127.0.0.1:15672",
     )
     assert code == 0
     text = (folder / "hub.yaml").read_text()
+    assert 'url: "amqp://127.0.0.1:5672/"\n  user: "hub"' in text
+    assert 'url: "http://127.0.0.1:15672"\n    user: "root"' in text
     assert 'host: "db.example"\n  port: 6432\n  database: "exchange"\n  user: "hub"\n  password: secret:hub_database' in text
     for name in ("hub_database", "hub_broker", "broker_admin"):
         assert name in err
@@ -260,6 +264,8 @@ def test_writing_commands_wait_for_no_running_hub(huitong: Huitong, filled: Samp
     assert huitong("suspend", filled.code, "--yes")[0] == 0
     assert data(huitong, "status", code=1)["departments"][0]["state"] == "suspended"
     assert huitong("suspend", filled.code, "--lift")[0] == 0
+    code, _out, err = huitong("suspend", "nobody")
+    assert (code, "nobody" in err, "?" in err) == (1, True, False)  # not asked about what does not exist
 
 
 def test_validate_needs_no_network(huitong: Huitong, made: str, folder: Path) -> None:
