@@ -188,7 +188,7 @@ def _facts(*facts: tuple[str, str]) -> Iterator[str]:
 @pass_session
 def retry(session: Session, subjects: tuple[str, ...], flow: str, why: str) -> ExitCode:
     """Retry some items, or all of a flow."""
-    return _act(session, "dead.retry", subjects, flow, why, N_("Try {count} items again?"))
+    return _act(session, "dead.retry", subjects, flow, why, N_("Items to try again: {count}. Go on?"))
 
 
 @dead.command(
@@ -204,7 +204,7 @@ def retry(session: Session, subjects: tuple[str, ...], flow: str, why: str) -> E
 @pass_session
 def discard(session: Session, subjects: tuple[str, ...], flow: str, why: str) -> ExitCode:
     """Discard some items, or all of a flow."""
-    return _act(session, "dead.discard", subjects, flow, why, N_("Give up {count} items for ever?"))
+    return _act(session, "dead.discard", subjects, flow, why, N_("Items to give up for ever: {count}. Go on?"))
 
 
 def _act(session: Session, call: str, subjects: tuple[str, ...], flow: str, why: str, question: str) -> ExitCode:

@@ -53,4 +53,4 @@ def _lines(session: Session, findings: Sequence[Finding]) -> Iterator[str]:
             yield f"    → {hint_of(one)}"
     bad = sum(not one.ok and not one.warning for one in findings)
     doubtful = sum(not one.ok and one.warning for one in findings)
-    yield _(N_("{count} checks, {bad} failed, {doubtful} warnings")).format(count=len(findings), bad=bad, doubtful=doubtful)
+    yield _(N_("checks: {count}, failed: {bad}, warnings: {doubtful}")).format(count=len(findings), bad=bad, doubtful=doubtful)

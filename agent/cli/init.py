@@ -126,7 +126,8 @@ def _plain(session: Session, wanted: Wanted) -> ExitCode:
     _load([parse_document(text, str(target))])
     if not _write(session, target, text):
         return ExitCode.FAILED
-    _tell(session, target, {}, _NEXT)
+    told_all = wanted.facts.keys() >= _OWN_FACTS
+    _tell(session, target, {}, _NEXT if told_all else (_FILL_IN, *_NEXT))
     return ExitCode.OK
 
 
@@ -137,8 +138,9 @@ def _starter(wanted: Wanted) -> str:
     return agent_text(Facts(language(), wanted.facts, absolute(wanted.folder) if wanted.folder else None))
 
 
+_OWN_FACTS: Final = {"agent.id", "hub.code", "hub.url"}
+_FILL_IN: Final = N_("fill in agent.id, hub.code and hub.url in {file}, as the hub gave them to you")
 _NEXT: Final = (
-    N_("fill in agent.id, hub.code and hub.url in {file}, as the hub gave them to you"),
     N_("huitong secret set hub_password"),
     N_("huitong keys new; huitong keys export -o agent.keys: send this file to the hub"),
     N_("huitong keys trust HUB-FILE: the file with the keys of the hub"),
@@ -146,6 +148,7 @@ _NEXT: Final = (
     N_("huitong validate --connect; huitong preview FLOW"),
     N_("systemctl enable --now huitong-agent; huitong status"),
 )
+_MOVE: Final = N_("move {file} to {folder}: flows elsewhere are not read")
 _NEXT_FLOW: Final = (
     N_("check every line of {file}"),
     N_("huitong validate --connect; huitong preview {flow}"),
@@ -209,8 +212,11 @@ _NO_CURSOR: Final = N_("no column shows when a row was changed: the whole table 
 def _target(session: Session, wanted: Wanted, name: str) -> tuple[Path, str]:
     """Return the file to write and the id of its flow."""
     flow = wanted.flow or flow_id(name)
-    folder = configuration_files(session.config)[0].parent / PARTS_FOLDER
-    return wanted.target or folder / f"{flow}.yaml", flow
+    return wanted.target or _parts_folder(session) / f"{flow}.yaml", flow
+
+
+def _parts_folder(session: Session) -> Path:
+    return configuration_files(session.config)[0].parent / PARTS_FOLDER
 
 
 def _base(session: Session, wanted: Wanted, target: Path) -> list[Document]:
@@ -311,7 +317,9 @@ def _write_flow(session: Session, target: Path, base: Sequence[Document], draft:
         said = _(N_("No column was found for: {names}. Write their columns into the file.")).format(names=", ".join(missing))
         session.output.say(said)
     about = {"flow": draft.flow, "key": list(draft.proposal.key), "missing": missing}
-    _tell(session, target, about, _NEXT_FLOW)
+    folder = _parts_folder(session)
+    found_there = target.resolve().parent == folder.resolve()
+    _tell(session, target, about, _NEXT_FLOW if found_there else (_MOVE, *_NEXT_FLOW), folder=folder)
     return ExitCode.OK
 
 
@@ -339,10 +347,10 @@ def _write(session: Session, target: Path, text: str) -> bool:
     return True
 
 
-def _tell(session: Session, target: Path, about: Mapping[str, Any], steps: Sequence[str]) -> None:
+def _tell(session: Session, target: Path, about: Mapping[str, Any], steps: Sequence[str], **facts: object) -> None:
     if target == STDOUT:
         return
-    told = [_(step).format(file=target, flow=about.get("flow", "")) for step in steps]
+    told = [_(step).format(file=target, flow=about.get("flow", ""), **facts) for step in steps]
     session.output.data({"file": str(target), **about, "next": told}, lambda: _lines(target, told))
 
 

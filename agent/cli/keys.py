@@ -148,7 +148,7 @@ def trust(session: Session, file: Path) -> ExitCode:
         store.pin(key)
     _tell_agent(settings)
     kids = [key.kid for key in found]
-    session.output.data({"owner": owner, "keys": kids}, lambda: [_(N_("{count} keys are trusted")).format(count=len(kids))])
+    session.output.data({"owner": owner, "keys": kids}, lambda: [_(N_("trusted keys: {count}")).format(count=len(kids))])
     return ExitCode.OK
 
 

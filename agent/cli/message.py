@@ -213,7 +213,7 @@ def resend(session: Session, message_ids: tuple[str, ...], why: str) -> ExitCode
     """Put confirmed messages back in line."""
     settings = load_agent_settings([session.config]).value
     moved = ask(settings, handlers(settings), "message.resend", message_ids=list(message_ids), why=why)
-    session.output.data({"resent": moved}, lambda: [_(N_("{count} messages are sent again")).format(count=moved)])
+    session.output.data({"resent": moved}, lambda: [_(N_("messages sent again: {count}")).format(count=moved)])
     if moved == len(message_ids):
         return ExitCode.OK
     session.output.say(_(N_("The others are unknown, already waiting, or have their receipt: huitong message trace ID")))

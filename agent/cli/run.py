@@ -89,7 +89,7 @@ def run_once(session: Session, within: float) -> ExitCode:
 
 def _lines(once: Once) -> Iterator[str]:
     yield _(N_("captured {records} records, {quarantined} put aside")).format(records=once.records, quarantined=once.quarantined)
-    yield _(N_("{count} messages are still without a receipt")).format(count=once.left)
+    yield _(N_("messages still without a receipt: {count}")).format(count=once.left)
 
 
 def _code(once: Once, *, connected: bool, flows: int) -> ExitCode:

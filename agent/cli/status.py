@@ -178,10 +178,10 @@ _SENTENCES: Final = {
     "paused-source": N_("{title} waits for its source: {why}  → {hint}"),
     "paused-hub": N_("{title} waits for the hub: {why}  → {hint}"),
     "source": N_("the source of {title} does not answer: {why}  → {hint}"),
-    "overdue": N_("{title}: {count} messages have had no receipt for too long; the hub is asked about them"),
+    "overdue": N_("{title}: messages without a receipt for too long: {count}; the hub is asked about them"),
     "dead": N_("{flow} has {count} put aside: {why}  → huitong dead list --flow {flow}"),
     "gap": N_("{flow} has gap {count} ({why})  → huitong flow gaps"),
-    "certificate": N_("certificate {title} expires in {count} days  → ask the hub for a new one"),
+    "certificate": N_("certificate {title} expires, days left: {count}  → ask the hub for a new one"),
     "certificate-over": N_("certificate {title} has expired  → ask the hub for a new one"),
 }
 _STORED_PAUSES: Final = {

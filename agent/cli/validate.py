@@ -149,7 +149,7 @@ def _as_text(report: Report, code: ExitCode, session: Session) -> Iterator[str]:
     for finding in report.findings:
         yield _finding_line(finding, session)
     for loaded in report.loaded:
-        yield session.output.paint("√ ", "green") + _(N_("{path}: {flows} flows, {connections} connections")).format(
+        yield session.output.paint("√ ", "green") + _(N_("{path}: flows: {flows}, connections: {connections}")).format(
             path=", ".join(map(str, loaded.files)), flows=len(loaded.value.send), connections=len(loaded.value.connections)
         )
     if report.problems:

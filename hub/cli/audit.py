@@ -27,7 +27,7 @@ def verify(session: HubSession, code: str) -> int:
                 break
             head = Head(link.sequence, link.hash)
     told = {"department": code, "links": head.sequence, "head": head.hash.hex(), "broken_at": broken or None}
-    text = _(N_("{count} links hold, head {hash}")).format(count=head.sequence, hash=head.hash.hex())
+    text = _(N_("links that hold: {count}, head {hash}")).format(count=head.sequence, hash=head.hash.hex())
     if broken:
         text = _(N_("the chain is broken at link {number}")).format(number=broken)
     session.output.data(told, lambda: [text])

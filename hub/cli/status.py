@@ -78,7 +78,9 @@ def _ago(at: datetime | None, now: datetime) -> str:
 def _todo(found: Sequence[DepartmentStatus], now: datetime) -> Iterator[str]:
     for one in found:
         if one.oldest_due is not None and now - one.oldest_due > LATE:
-            yield _(N_("{code}: {count} receipts wait to be published; does the hub run?")).format(code=one.code, count=one.due)
+            yield _(N_("{code}: receipts that wait to be published: {count}; does the hub run?")).format(
+                code=one.code, count=one.due
+            )
         for flow in one.flows:
             names = {"code": one.code, "flow": flow.flow}
             if flow.frozen:

@@ -148,7 +148,7 @@ def test_everything_of_a_flow_is_given_up_after_a_yes(filled: Department) -> Non
     """A terminal is asked; `n` changes nothing; without a terminal --yes is needed."""
     refuse_record(filled)
     asked = filled.answer("dead", "discard", "--flow", "tax", "--why", "x", said="n\n")
-    assert (asked.code, "Give up 2 items for ever?" in asked.stderr) == (1, True)
+    assert (asked.code, "Items to give up for ever: 2. Go on?" in asked.stderr) == (1, True)
     assert len(letters(filled, "tax")) == 2
     unasked = filled.run("dead", "discard", "--flow", "tax", "--why", "x", "--json")
     assert (unasked.code, unasked.error["code"]) == (1, "HT-E409")

@@ -54,6 +54,7 @@ def test_a_first_configuration_is_complete_and_valid(place: Path, language: str)
         assert f"{name}:" in text
     assert ("回执" in text) is (language == "zh")
     assert "huitong keys new" in done.stdout
+    assert "agent.id" in done.stdout  # what is still to be filled in
     if language == "zh":
         assert "Next" not in done.stdout
         assert "Assigned by the hub" not in text
@@ -64,6 +65,7 @@ def test_what_is_known_is_filled_in(place: Path) -> None:
     facts = ("--id", "510100-bdc-01", "--hub", "sc-hub", "--url", "amqps://mq.example.cn:5671/x", "--title", "不动产: 登记")
     told = init(place, *facts, "--folder", str(place / "try"), "--json").json
     assert told["file"] == str(place / "agent.yaml")
+    assert not any("agent.id" in step for step in told["next"])
     settings = load_agent_settings([place / "agent.yaml"]).value
     assert (settings.agent.id, settings.hub.code, settings.agent.title) == ("510100-bdc-01", "sc-hub", "不动产: 登记")
     assert settings.agent.state_dir == place / "try" / "state"
@@ -273,3 +275,13 @@ def test_the_proposal_is_explained_in_chinese(place: Path) -> None:
     assert done.code == 0
     for word in ("Check every line", "left the field", "Next"):
         assert word not in text + done.stdout
+
+
+def test_a_flow_written_elsewhere_is_to_be_moved(place: Path) -> None:
+    """Only files in conf.d are read: the first of the next steps says so, and says it only where it is so."""
+    arguments = ("--from-table", "registry/person", *NEW_CONNECTION, str(place / "registry.db"), "--json")
+    init(place)
+    (place / "conf.d").mkdir()
+    assert str(place / "conf.d") in init(place, *arguments, "-o", str(place / "person.yaml")).json["next"][0]
+    steps = init(place, *arguments, "-o", str(place / "conf.d" / "person.yaml")).json["next"]
+    assert not any("not read" in step for step in steps)

@@ -84,7 +84,7 @@ def test_everything_is_looked_at(filled: Department) -> None:
     assert found["broker", ""]["hint"]
     text = filled.run("doctor").stdout
     assert "can be missed, and deleted rows are not noticed" in text
-    assert "1 failed" in text
+    assert "failed: 1" in text
 
 
 def test_an_agent_that_does_not_run_is_told(filled: Department) -> None:

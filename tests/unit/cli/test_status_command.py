@@ -92,7 +92,7 @@ def test_overdue_receipts_are_told(filled: Department) -> None:
     deadline = time.monotonic() + 20
     while "overdue" not in kinds(filled.run("status", "--json")):
         assert time.monotonic() < deadline
-    assert "人口: 2 messages have had no receipt for too long" in filled.run("status").stdout
+    assert "人口: messages without a receipt for too long: 2" in filled.run("status").stdout
 
 
 def test_a_flow_that_was_removed_drains(filled: Department) -> None:

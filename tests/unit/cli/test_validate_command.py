@@ -34,7 +34,7 @@ def test_a_valid_configuration_is_confirmed(tmp_path: Path) -> None:
     main = write_files(tmp_path, agent=AGENT + CONNECTION, people=PERSON_FLOW)
     result = huitong("validate", str(main))
     assert (result.code, result.stderr) == (0, "")
-    assert result.stdout == f"√ {main}, {tmp_path}/conf.d/people.yaml: 1 flows, 1 connections\n"
+    assert result.stdout == f"√ {main}, {tmp_path}/conf.d/people.yaml: flows: 1, connections: 1\n"
 
 
 def test_problems_are_the_result(tmp_path: Path) -> None:
