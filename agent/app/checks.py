@@ -79,7 +79,7 @@ def _check_keys(settings: AgentFile) -> Iterator[Finding]:
         return
     good = sum(key.state is not KeyState.REVOKED for key in keys)
     hint = N_("ask the hub for its file, then: huitong keys trust FILE")
-    yield Finding("trust", ok=good > 0, text=N_("trusted keys of the hub: {count}"), hint=hint, details={"count": good})
+    yield Finding("trust", ok=good > 0, text=N_("trusted: {count}"), hint=hint, details={"count": good})
 
 
 def _check_certificates(settings: AgentFile) -> Iterator[Finding]:

@@ -15,12 +15,16 @@ from agent.cli.exit_codes import ExitCode
 from agent.cli.words import subject_of
 from agent.errors import SettingsError
 from agent.i18n import N_, _
+from agent.mapping.suggest import suggest
 from agent.model import Finding
 from agent.settings.agent_file import AgentFile
+from agent.settings.base import Misfit, section, texts
+from agent.settings.codes import Note
 from agent.settings.compose import agent_settings_model
 from agent.settings.files import configuration_files
 from agent.settings.fix import FixedFile, apply_fixes
 from agent.settings.load import Loaded, load
+from agent.settings.map_fields import places_of
 from agent.settings.message_types import check_messages
 from agent.settings.problems import Problem, render, tally
 from connectors import BUILTIN
@@ -60,6 +64,14 @@ class Report:
             self.loaded.append(loaded)
             self.problems += loaded.warnings
 
+    def connect(self) -> None:
+        """Try what the configurations name. A column that the source does not have is a mistake with a place in a file."""
+        for loaded in self.loaded:
+            for finding in app.check_connections(loaded.value):
+                misplaced = [] if finding.ok else list(_unknown_columns(loaded, finding))
+                self.problems += misplaced
+                self.findings += [] if misplaced else [finding]
+
     def code(self, strict: bool) -> ExitCode:
         """Return the exit code: configuration first, then what could not be reached."""
         if any(strict or problem.level == "error" for problem in self.problems):
@@ -94,8 +106,7 @@ def validate(session: Session, paths: tuple[Path, ...], connect: bool, strict: b
         report = _check(configurations)
         report.fixed = fixed
     if connect and report.code(strict) is ExitCode.OK:
-        for loaded in report.loaded:
-            report.findings += app.check_connections(loaded.value)
+        report.connect()
     code = report.code(strict)
     output.data(_as_json(report, code), lambda: _as_text(report, code, session))
     return code
@@ -106,6 +117,17 @@ def _check(configurations: Sequence[Sequence[Path]]) -> Report:
     for files in configurations:
         report.add(files)
     return report
+
+
+def _unknown_columns(loaded: Loaded[AgentFile], finding: Finding) -> Iterator[Problem]:
+    """Yield a problem for each place that names a column which a source turned out not to have."""
+    flow = section(section(loaded.layout.data.get("send")).get(finding.subject))
+    columns = texts(finding.details.get("columns"))
+    for column in texts(finding.details.get("lacking")):
+        suggestion, hint = suggest(column, columns)
+        hints = (Note(hint, {"suggestion": suggestion, "columns": ", ".join(columns)}),)
+        for place in places_of(flow, column):
+            yield loaded.problem(Misfit("HT-M004", at=("send", finding.subject, *place), hints=hints, details={"name": column}))
 
 
 def _as_json(report: Report, code: ExitCode) -> dict[str, object]:
@@ -148,7 +170,10 @@ def _as_text(report: Report, code: ExitCode, session: Session) -> Iterator[str]:
         yield f"{render(problem)}\n"
     for finding in report.findings:
         yield _finding_line(finding, session)
+    wrong = {problem.path for problem in report.problems if problem.level == "error"}
     for loaded in report.loaded:
+        if not wrong.isdisjoint(map(str, loaded.files)):
+            continue
         yield session.output.paint("√ ", "green") + _(N_("{path}: flows: {flows}, connections: {connections}")).format(
             path=", ".join(map(str, loaded.files)), flows=len(loaded.value.send), connections=len(loaded.value.connections)
         )

@@ -173,6 +173,18 @@ def sources(raw: object) -> dict[str, str]:
     return columns
 
 
+def places_of(flow: Raw, column: str) -> Iterator[tuple[str | int, ...]]:
+    """Yield where a raw flow names a column of its source: in `from`, then in the map."""
+    source, fields = section(flow.get("from")), section(flow.get("map"))
+    for name in ("key", "columns"):
+        yield from (("from", name, index) for index, one in enumerate(texts(source.get(name))) if one == column)
+    if source.get("cursor") == column:
+        yield "from", "cursor"
+    for target, one in sources(fields).items():
+        if one == column:
+            yield ("map", target) if isinstance(fields[target], str) else ("map", target, "from")
+
+
 def key_misfits(raw: Raw) -> Iterator[Misfit]:
     """Yield what is wrong with the mapping of the key columns of a flow."""
     fields = raw.get("map")

@@ -28,6 +28,8 @@ def shape_of(database: Database, session: Session, settings: DatabaseFrom, wante
             hint=N_("names are taken as they stand in the source, case included"),
             table=settings.table,
             column=", ".join(missing),
+            lacking=missing,
+            columns=list(table.columns),
         )
     columns = {name: table.columns[name] for name in names}
     return Shape(

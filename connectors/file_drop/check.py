@@ -118,6 +118,7 @@ def _header(name: str, content: Content, wanted: Sequence[str]) -> Finding:
     if lacking:
         text = N_("{file} has no column {column}")
         hint = N_("compare the header of the file with the key and the map of the flow")
-        return Finding(N_("file"), ok=False, text=text, hint=hint, details={"file": shown(name), "column": ", ".join(lacking)})
+        facts = {"file": shown(name), "column": ", ".join(lacking), "lacking": lacking, "columns": list(content.columns)}
+        return Finding(N_("file"), ok=False, text=text, hint=hint, details=facts)
     details = {"file": shown(name), "encoding": content.encoding.value, "columns": len(content.columns)}
     return Finding(N_("file"), ok=True, text=N_("{file}: {encoding}, {columns} columns"), details=details)

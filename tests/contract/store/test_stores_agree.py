@@ -245,7 +245,7 @@ def outcome(do: Callable[[], Any]) -> Any:
 
 def run_machine(examples: int, steps: int) -> None:
     """Run the machine."""
-    limits = settings(max_examples=examples, stateful_step_count=steps, deadline=None, suppress_health_check=list(HealthCheck))
+    limits = settings(max_examples=examples, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
     run_state_machine_as_test(BothStores, settings=limits)  # type: ignore[no-untyped-call]
 
 

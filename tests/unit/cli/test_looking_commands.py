@@ -156,3 +156,28 @@ def test_doctor_is_shown_in_chinese(looked_at: Department) -> None:
     assert "项检查" in text
     for word in ("nothing speaks", "can be read", "message broker"):
         assert word not in text
+
+
+# -- validate --connect ----------------------------------------------------------------------------------------------
+
+
+def test_a_column_the_source_lacks_is_shown_where_it_is_named(department: Department) -> None:
+    """Each place with line, column, caret and the likeliest column; it is a mistake of the configuration, so 78."""
+    text = department.config.read_text("utf-8")
+    for wrong, right in (("cursor: gxsjj", "cursor: gxsj"), ("from: XM", "from: xm"), ("from: 金额（元）", "from: 金额")):
+        text = text.replace(right, wrong)
+    department.config.write_text(text, "utf-8")
+    department.drop("a.csv", "凭证号,金额(元),日期\nA1,1.00,2026-01-01\n")
+    result = department.with_keys().run("validate", "--connect")
+    assert result.code == 78
+    lines = text.splitlines()
+    for named, likeliest in (("gxsjj", "gxsj"), ("XM", "xm"), ("金额（元）", "金额(元)")):
+        row = next(number for number, line in enumerate(lines, 1) if named in line)
+        assert f"agent.yaml:{row}:{lines[row - 1].index(named) + 1}: error HT-M004" in result.stdout
+        assert f"did you mean {likeliest}?" in result.stdout
+    assert result.stdout.count("HT-M004") == 2 * 3  # each is named once, with its reference
+    assert f"√ {department.config}" not in result.stdout
+    assert "table person can be read" not in result.stdout
+    problems = department.run("validate", "--connect", "--json").json
+    assert [one["code"] for one in problems["problems"]] == ["HT-M004"] * 3
+    assert problems["exit_code"] == 78

@@ -246,7 +246,7 @@ octets = st.one_of(st.lists(fragments, max_size=60).map(b"".join), st.binary(max
 encodings = st.sampled_from(list(Encoding))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(octets, encodings, st.integers(1, 50), st.integers(1, 7))
 def test_any_bytes_in_any_chunks_give_the_same_rows(body: bytes, encoding: Encoding, chunk_bytes: int, limit: int) -> None:
     """Nothing crashes, and rows, places and bad rows do not depend on how the file was cut."""
@@ -257,7 +257,7 @@ def test_any_bytes_in_any_chunks_give_the_same_rows(body: bytes, encoding: Encod
     assert whole.end.offset == len(body)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(octets, encodings, st.integers(1, 50))
 def test_reading_can_be_resumed_at_any_row(body: bytes, encoding: Encoding, chunk_bytes: int) -> None:
     """A reader that starts at the place of any row gives the same rows from there on."""
@@ -270,7 +270,7 @@ def test_reading_can_be_resumed_at_any_row(body: bytes, encoding: Encoding, chun
         assert rest.end == whole.end
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(octets, encodings, st.integers(1, 9))
 def test_reading_can_be_resumed_at_the_end_of_any_block(body: bytes, encoding: Encoding, limit: int) -> None:
     """What a block covers and what follows its end is the whole file, nothing twice."""
@@ -282,7 +282,7 @@ def test_reading_can_be_resumed_at_the_end_of_any_block(body: bytes, encoding: E
     assert block.bad + rest.bad == whole.bad
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(octets, encodings, st.booleans())
 def test_many_at_once_and_one_by_one_agree(body: bytes, encoding: Encoding, final: bool) -> None:
     """The fast way gives exactly what the rules give row by row."""
@@ -292,7 +292,7 @@ def test_many_at_once_and_one_by_one_agree(body: bytes, encoding: Encoding, fina
     assert parse(body, Mark(0, 1), layout, final=final) == slow
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(*[st.text(st.characters(codec="gb18030", exclude_characters="\0\x80€"), max_size=8)] * 2), max_size=8),
     encodings,

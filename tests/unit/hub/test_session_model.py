@@ -155,7 +155,7 @@ step = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(step, max_size=40), st.lists(st.integers(1, 6), min_size=40, max_size=40))
 def test_state_equals_a_naive_model(script: list[tuple[str, int, int]], groups: list[int]) -> None:
     """High water, gaps and stored records are those of sets; every message stored has its receipt; nothing is stored twice."""
@@ -193,7 +193,7 @@ def check_flow(flow: FlowState, naive: Naive) -> None:
         assert state.frozen == ""
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=20))
 def test_a_second_body_freezes_exactly_once(sequences: list[int]) -> None:
     """As soon as a place comes with other octets the epoch is frozen, and nothing after it changes the state."""

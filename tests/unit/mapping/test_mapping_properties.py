@@ -84,7 +84,7 @@ def flat(mapped: Mapped, offset: int = 0) -> dict[str, list[object]]:
     return plain | {"rejected": told(mapped.rejected, offset), "warnings": told(mapped.warnings, offset)}
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(specs(), tables())
 def test_whole_columns_give_what_single_rows_give(spec: MapSpec, rows: list[tuple[Value, ...]]) -> None:
     """For every map and every rows: the same records, the same keys, the same errors, the same warnings."""
@@ -96,7 +96,7 @@ def test_whole_columns_give_what_single_rows_give(spec: MapSpec, rows: list[tupl
     assert flat(mapper.apply(rows)) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(specs(), tables())
 def test_what_survives_is_strict_json_that_any_parser_reads(spec: MapSpec, rows: list[tuple[Value, ...]]) -> None:
     """UTF-8, no white space, members in the order of the map, no NaN, no integer beyond 2^53, no U+0000."""
@@ -116,7 +116,7 @@ def test_what_survives_is_strict_json_that_any_parser_reads(spec: MapSpec, rows:
         assert None not in json.loads(key_json).values()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(specs(), tables())
 def test_the_key_of_a_delete_is_the_key_of_its_record(spec: MapSpec, rows: list[tuple[Value, ...]]) -> None:
     """Whatever survives as a record can be deleted under the same key."""

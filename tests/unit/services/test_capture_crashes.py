@@ -143,7 +143,7 @@ def check_wire(life: Life) -> list[Sent]:
     return sent
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(table_acts(), max_size=40), st.integers(0, 4), sizes, sizes)
 def test_a_polled_table_ends_up_as_it_is(acts: list[Act], overlap: int, page_rows: int, in_flight: int) -> None:
     """Of a polled table, every key's last state arrives; states on the way come in order, and none twice in a row."""
@@ -160,7 +160,7 @@ def test_a_polled_table_ends_up_as_it_is(acts: list[Act], overlap: int, page_row
     life.bench.service.finish()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(log_acts(), max_size=40), sizes, sizes)
 def test_a_log_arrives_change_by_change(acts: list[Act], page_rows: int, in_flight: int) -> None:
     """Of a change log, every change arrives exactly once and in order, deletes included."""

@@ -25,7 +25,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(steps=steps, seed=st.integers(0, 9))
 def test_nothing_is_lost_and_nothing_overtakes(steps: list, seed: int) -> None:
     """Whatever happens, no message overtakes an earlier one of its flow that still waits, and in the end all have arrived."""

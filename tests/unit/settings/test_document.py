@@ -209,7 +209,7 @@ TEXTS = st.one_of(st.text(max_size=200), st.lists(PIECES, max_size=40).map("".jo
 @example(text='"\\UFFFFFFFF')
 @example(text="? ? ?")
 @example(text="%TAG ! !\n--- !a")
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_is_data_or_problems(text: str) -> None:
     """No text makes the parser fail: what cannot be read is reported, and every report has a place inside the text."""
     document = parsed(text)
@@ -221,7 +221,7 @@ def test_any_text_is_data_or_problems(text: str) -> None:
 
 
 @given(text=TEXTS)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 def test_any_text_beside_a_valid_file_is_checked(text: str) -> None:
     """The whole loader survives any file in conf.d, and its problems can be shown."""
     from agent.settings.problems import render
@@ -244,7 +244,7 @@ VALUES = st.recursive(
 
 
 @given(value=VALUES)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_json_is_read_as_itself(value: object) -> None:
     """JSON is YAML: what a JSON library writes comes back the same."""
     document = parsed(f"v: {json.dumps(value, ensure_ascii=False)}\n")

@@ -115,7 +115,7 @@ values = st.one_of(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.one_of(numbers, values), max_size=30))
 def test_the_column_says_what_the_single_value_says(column: list[str]) -> None:
     """Byte lanes and the simple function give the same judgements."""

@@ -94,7 +94,7 @@ codes = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(codes, max_size=20), st.lists(st.text(max_size=19), max_size=2))
 def test_the_column_of_credit_codes_says_what_the_single_value_says(column: list[str], strange: list[str]) -> None:
     """Byte lanes and the simple function give the same judgements, with and without strange values."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import BadMessage, BadReceipt, BadSignature, Side
@@ -43,7 +43,6 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 KEYS = st.lists(st.tuples(st.sampled_from("sinbof"), TEXT))
 
 
-@settings(deadline=None)
 @given(st.tuples(TEXT, TEXT, TEXT, TEXT, KEYS, TEXT, st.sampled_from(Op)))
 def test_a_record_id_is_the_hash_of_the_described_array(parts: tuple[Any, ...]) -> None:
     """For any names, keys and tokens the id is the hash of the JSON array that the document describes."""
