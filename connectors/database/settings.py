@@ -109,11 +109,12 @@ class DatabaseFrom(SettingsModel):
         examples=('"0 2 * * *"',),
     )
     overlap: Annotated[Duration, lasting("0s", "7d")] = setting(
-        N_("how far each poll looks back"),
+        N_("how far polls look back"),
         default=timedelta(minutes=10),
         more=N_(
             "Rows whose transaction commits late carry an earlier cursor value. What was sent already is recognised and "
-            "not sent again. Make it longer than the longest writing transaction."
+            "not sent again. Make it longer than the longest writing transaction. On busy tables not every poll looks back "
+            "so far."
         ),
         examples=("10m",),
     )

@@ -133,14 +133,16 @@ class DatabaseSource:
         return self._batch(rows, self._belonging.encode(Walk(after)), more=after is not None)
 
     def _poll(self, place: Poll, after: Position, limit: int) -> Batch:
-        low = self._overlap.low
         if place.at is None:
-            self._overlap.begin_round()
-        statement = self._open_pages.poll(low=low is not None, resumed=place.at is not None, inclusive=self._coarse)
-        rows = self._rows(statement, limit, {"low": low} if place.at is None else self._at(place.at, cursor=True))
+            low = self._overlap.begin_round()
+            statement = self._open_pages.poll(low=low is not None, resumed=False, inclusive=self._coarse)
+            rows = self._rows(statement, limit, {"low": low})
+        else:
+            statement = self._open_pages.poll(low=False, resumed=True, inclusive=False)
+            rows = self._rows(statement, limit, self._at(place.at, cursor=True))
         self._newest = self._newest_past(rows, self._newest if place.at is not None else None)
         if len(rows) == limit:
-            reached = Poll(low, (self._cursor_of(rows[-1]), *self._key_of(rows[-1])))
+            reached = Poll(self._overlap.low, (self._cursor_of(rows[-1]), *self._key_of(rows[-1])))
             return self._batch(rows, self._belonging.encode(reached), more=True)
         self._overlap.complete_round(self._newest)
         if not rows and place.at is None:
