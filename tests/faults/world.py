@@ -303,7 +303,8 @@ class World:
         return int(self.agent_books.rows("SELECT sum(next_sequence - 1) FROM flow")[0][0])
 
     def _lines(self, name: str) -> Iterator[dict[str, Any]]:
-        for line in self._log(name).read_text(errors="replace").splitlines():
+        log = self._log(name)
+        for line in log.read_text(errors="replace").splitlines() if log.exists() else ():
             with suppress(ValueError):
                 yield json.loads(line)
 
@@ -333,8 +334,16 @@ class World:
         """Wait until something holds; fail when time runs out or a process ends by itself."""
         self._wait(condition, what, alive=tuple(self._processes), patience_secs=patience_secs)
 
-    def _wait(self, condition: Callable[[], bool], what: str, alive: Sequence[str], patience_secs: float = PATIENCE_SECS) -> None:
-        deadline = time.monotonic() + patience_secs
+    def _wait(
+        self,
+        condition: Callable[[], bool],
+        what: str,
+        alive: Sequence[str],
+        patience_secs: float = PATIENCE_SECS,
+        progress: Callable[[], object] = lambda: None,
+    ) -> None:
+        """Wait with a patience that begins anew whenever `progress` has changed."""
+        deadline, reached = time.monotonic() + patience_secs, progress()
         with ExitStack() as stack:
             ends = {os.pidfd_open(self._processes[name].pid): name for name in alive}
             stack.callback(lambda: [os.close(end) for end in ends])
@@ -343,6 +352,8 @@ class World:
                 if ended:
                     name = ends[ended[0]]
                     raise AssertionError(f"{name} ended by itself while waiting: {what}\n{self.words(name)}")
+                if (now_reached := progress()) != reached:
+                    deadline, reached = time.monotonic() + patience_secs, now_reached
                 assert time.monotonic() < deadline, "\n".join([what, *(self.words(name) for name in self._processes)])
 
     def stored(self) -> int:
@@ -383,7 +394,8 @@ class World:
             return latest[0].exact
 
         with self.explained():
-            self.until(exact, "everything arrives", patience_secs)
+            # However much has piled up: as long as it goes on arriving there is nothing to complain of.
+            self._wait(exact, "everything arrives", tuple(self._processes), patience_secs, progress=self.stored)
         for name in list(self._processes):
             assert self.stop(name) == 0, self.words(name)
         found = self.audit()
