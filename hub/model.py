@@ -52,6 +52,7 @@ class EpochState:
     closed: Closed = field(default_factory=Closed)
     frozen: str = ""
     changed: bool = False
+    stored: bool = False  # there is a row of it
 
 
 @dataclass(slots=True)

@@ -35,9 +35,8 @@ class Book:
 
     def lock(self, departments: set[str], flows: set[FlowName], messages: set[tuple[str, str]]) -> None:
         """Lock and read everything the group speaks of."""
-        self.heads = dict(self.unit.lock_heads(departments))
-        self.flows = self.unit.lock_flows(flows)
-        self.seen = dict(self.unit.seen(messages))
+        locked = self.unit.lock(departments, flows, messages)
+        self.heads, self.flows, self.seen = locked.heads, locked.flows, locked.seen
 
     def write(self) -> None:
         """Hand everything to the store."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
 from sqlalchemy import Connection
@@ -16,12 +16,22 @@ from agent.errors import HuitongError, StoreError
 from agent.wire.envelope import WireRecord
 from hub.errors import RecordsCollide, StoreUnavailable, Unstorable
 from hub.model import MessageRow, PackedRecords, RecordBatch
+from hub.store.lookups import Question, Spelling
 
 
 class Dialect(Protocol):
     """The few things each database does its own way."""
 
     name: str
+    spelling: Spelling
+
+    def ask(self, connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
+        """Return all rows of each of these statements, in as few round trips as the database allows."""
+        ...
+
+    def together(self, connection: Connection) -> AbstractContextManager[None]:
+        """Send what is written inside in as few round trips as the database allows; nothing may be asked inside."""
+        ...
 
     def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
         """Bring records into the form that `insert_records` takes."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from agent.wire.envelope import WireRecord
 from hub.model import MessageRow, PackedRecords, RecordBatch
 from hub.store import copying
 from hub.store.dialect import driver_connection
+from hub.store.lookups import Pairs, Question, Spelling
 
 if TYPE_CHECKING:
     import psycopg
@@ -97,10 +99,39 @@ def _prepare(connection: psycopg.Connection[Any], _record: object) -> None:
     connection.adapters.register_loader("uuid", TextLoader)
 
 
+def _listed(values: Collection[str]) -> dict[str, Any]:
+    return {"listed": list(values)}
+
+
+def _paired(pairs: Pairs) -> dict[str, Any]:
+    return {"firsts": [first for first, _second in pairs], "seconds": [second for _first, second in pairs]}
+
+
 class PostgresDialect:
     """Dialect of PostgreSQL 13 and later."""
 
     name = "postgresql"
+    spelling = Spelling(
+        one_of="= ANY(%(listed)s::text[])",
+        pair_of="IN (SELECT * FROM unnest(%(firsts)s::text[], %(seconds)s::text[]))",
+        lock="FOR UPDATE",
+        share="FOR SHARE",
+        values=_listed,
+        pairs=_paired,
+    )
+
+    def ask(self, connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
+        """Send all questions, then wait for the answers."""
+        driver = driver_connection(connection)
+        with driver.pipeline():
+            asked = [driver.execute(statement, parameters) for statement, parameters in questions]
+            return [cursor.fetchall() for cursor in asked]
+
+    @contextmanager
+    def together(self, connection: Connection) -> Iterator[None]:
+        """Send statement after statement, and wait once, at the end."""
+        with driver_connection(connection).pipeline():
+            yield
 
     def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
         """Build the parts of COPY rows."""

@@ -14,6 +14,7 @@ from agent.wire.envelope import WireRecord
 from hub.model import DuePost, PackedRecords, Post, PostKind
 from hub.store import schema as t
 from hub.store.dialect import Dialect, translated
+from hub.store.lookups import Lookups
 from hub.store.store import Fences, IngestUnit
 from hub.store.unit import SqlUnit
 
@@ -24,6 +25,7 @@ class SqlStore:
     def __init__(self, engine: Engine, dialect: Dialect, let_go: Callable[[], None] = lambda: None) -> None:
         self.engine = engine
         self._dialect = dialect
+        self._lookups = Lookups(dialect.spelling)
         self._let_go = let_go
         self._lock = Lock()
         self._lazy_commits = 0
@@ -36,7 +38,7 @@ class SqlStore:
     @contextmanager
     def _unit(self, fences: Fences) -> Iterator[IngestUnit]:
         with self.transaction() as connection:
-            unit = SqlUnit(connection, self._dialect, fences)
+            unit = SqlUnit(connection, self._dialect, self._lookups, fences)
             yield unit
         if unit.lazy:
             with self._lock:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from agent.wire.envelope import WireRecord
 from hub.model import MessageRow, PackedRecords, RecordBatch
 from hub.store import schema as t
 from hub.store.dialect import driver_connection
+from hub.store.lookups import Question, Spelling
 
 _INSERT_RECORD = (
     "INSERT INTO record (flow_id, epoch_ordinal, sequence, position, deleted, record_id, at, corrects, key, data)"
@@ -74,10 +77,31 @@ def _engine(uri: str, pool_size: int = 1) -> Engine:
     )
 
 
+def _listed(values: Collection[Any]) -> dict[str, Any]:
+    return {"listed": json.dumps(list(values))}
+
+
 class SqliteDialect:
     """Dialect of SQLite."""
 
     name = "sqlite"
+    spelling = Spelling(
+        one_of="IN (SELECT value FROM json_each(:listed))",
+        pair_of="IN (SELECT value ->> 0, value ->> 1 FROM json_each(:listed))",
+        lock="",  # who writes is alone
+        share="",
+        values=_listed,
+        pairs=_listed,
+    )
+
+    def ask(self, connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
+        """Ask one after the other: nothing is between us and the file."""
+        driver = driver_connection(connection)
+        return [driver.execute(statement, parameters).fetchall() for statement, parameters in questions]
+
+    def together(self, connection: Connection) -> AbstractContextManager[None]:  # noqa: ARG002 - see Dialect
+        """Do nothing, as above."""
+        return nullcontext()
 
     def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
         """Build the parts of parameter rows."""

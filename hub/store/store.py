@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -23,23 +24,29 @@ Fences = Mapping[str, int]
 """Department → fence of the lease under which this process writes. Empty where there is only one process."""
 
 
+@dataclass(frozen=True, slots=True)
+class Locked:
+    """What a transaction of ingest has locked and read: only what exists."""
+
+    heads: dict[str, Head]  # where audit chains end, by department
+    flows: dict[FlowName, FlowState]  # with their epochs
+    seen: dict[tuple[str, str], Seen]  # messages by (sender, message id)
+
+
 class IngestUnit(Protocol):
-    """One transaction of ingest. Locks are taken in the order of the methods, each in the order of its keys."""
+    """One transaction of ingest."""
 
-    def lock_heads(self, departments: Collection[str]) -> Mapping[str, Head]:
-        """Lock the audit chains of these departments and return where they end. Raises LeaseLost."""
-        ...
-
-    def lock_flows(self, names: Collection[FlowName]) -> dict[FlowName, FlowState]:
-        """Lock the flows among these that exist and return them with their epochs."""
+    def lock(
+        self,
+        departments: Collection[str] = (),
+        flows: Collection[FlowName] = (),
+        messages: Collection[tuple[str, str]] = (),
+    ) -> Locked:
+        """Lock audit chains and flows, and read what they and the store know. Once, first. Raises LeaseLost."""
         ...
 
     def open_flow(self, name: FlowName, at: datetime) -> FlowState:
         """Create a flow without epochs."""
-        ...
-
-    def seen(self, messages: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Seen]:
-        """Return what is known of these (sender, message id), without those never heard of."""
         ...
 
     def occupied(self, flow_id: int, epoch_ordinal: int, sequence: int) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, and_, func, insert, select, tuple_, update
-from sqlalchemy.sql.elements import ColumnElement
+from sqlalchemy import Connection, Executable, and_, bindparam, func, insert, select, update
 
 from agent.model import Outcome
 from hub.audit import Head
@@ -17,7 +16,8 @@ from hub.model import Changes, EpochState, FlowState, Quarantine, Seen
 from hub.sequence import Closed, read_ranges, write_ranges
 from hub.store import schema as t
 from hub.store.dialect import Dialect
-from hub.store.store import Fences, FlowName
+from hub.store.lookups import Lookups
+from hub.store.store import Fences, FlowName, Locked
 
 QUARANTINE_SHARE_BYTES: Final = 1 << 30
 """Octets kept of one department's refused messages. Beyond it only the facts are kept: no sender can fill the disk."""
@@ -26,35 +26,34 @@ QUARANTINE_SHARE_BYTES: Final = 1 << 30
 class SqlUnit:
     """IngestUnit on an open transaction."""
 
-    def __init__(self, connection: Connection, dialect: Dialect, fences: Fences) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect, lookups: Lookups, fences: Fences) -> None:
         self._connection = connection
         self._dialect = dialect
+        self._lookups = lookups
         self._fences = fences
         self.lazy = False
 
-    def lock_heads(self, departments: Collection[str]) -> Mapping[str, Head]:
-        """Lock audit chains; with leases, make sure first that they are still ours and stay so until the commit."""
-        if any(self._fences.values()):
-            self._check_fences(departments)
-        query = select(t.audit_head).where(t.audit_head.c.department.in_(departments)).order_by(t.audit_head.c.department)
-        return {row.department: Head(row.sequence, row.hash) for row in self._locked(query)}
-
-    def lock_flows(self, names: Collection[FlowName]) -> dict[FlowName, FlowState]:
-        """Lock flows in the order of their ids and read their epochs."""
-        return {name: flow for some in _portions(names) for name, flow in self._lock_some(some).items()}
-
-    def _lock_some(self, names: Collection[FlowName]) -> dict[FlowName, FlowState]:
-        found = select(t.flow).where(_one_of(t.flow.c.sender, t.flow.c.flow, names)).order_by(t.flow.c.id)
-        flows = {row.id: FlowState(row.id, row.sender, row.flow) for row in self._locked(found)}
-        for row in self._connection.execute(select(t.epoch).where(t.epoch.c.flow_id.in_(list(flows)))):
-            flows[row.flow_id].epochs[row.epoch] = EpochState(
-                epoch=row.epoch,
-                ordinal=row.ordinal,
-                previous=row.previous,
-                closed=Closed(row.high_water, read_ranges(row.ahead)),
-                frozen=row.frozen,
-            )
-        return {(flow.sender, flow.flow): flow for flow in flows.values()}
+    def lock(
+        self,
+        departments: Collection[str] = (),
+        flows: Collection[FlowName] = (),
+        messages: Collection[tuple[str, str]] = (),
+    ) -> Locked:
+        """Lock and read; with leases, make sure that they are still ours and stay so until the commit."""
+        ask = self._lookups
+        questions = [ask.heads(departments), ask.flows(flows), ask.epochs(flows), ask.seen(messages)]
+        fenced = any(self._fences.values())
+        if fenced:
+            questions.insert(0, ask.leases(departments))
+        answers = self._dialect.ask(self._connection, questions)
+        if fenced:
+            self._check_fences(departments, dict(answers.pop(0)))
+        heads, found, epochs, seen = answers
+        return Locked(
+            {department: Head(sequence, digest) for department, sequence, digest in heads},
+            _flows(found, epochs),
+            {(row[0], row[1]): Seen(row[1], row[2], Outcome(row[3]), row[4]) for row in seen},
+        )
 
     def open_flow(self, name: FlowName, at: datetime) -> FlowState:
         """Create a flow without epochs."""
@@ -62,16 +61,6 @@ class SqlUnit:
         counts = dict.fromkeys(("messages", "records", "duplicates", "repeats"), 0)
         row = insert(t.flow).values(sender=sender, flow=flow, opened_at=at, **counts).returning(t.flow.c.id)
         return FlowState(self._connection.execute(row).scalar_one(), sender, flow)
-
-    def seen(self, messages: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Seen]:
-        """Look up message ids."""
-        m = t.message.c
-        columns = select(m.sender, m.message_id, m.digest, m.outcome, m.code)
-        return {
-            (row.sender, row.message_id): Seen(row.message_id, row.digest, Outcome(row.outcome), row.code)
-            for some in _portions(messages)
-            for row in self._connection.execute(columns.where(_one_of(m.sender, m.message_id, some)))
-        }
 
     def occupied(self, flow_id: int, epoch_ordinal: int, sequence: int) -> bool:
         """Look for a message with this place."""
@@ -98,14 +87,8 @@ class SqlUnit:
             self._dialect.insert_records(self._connection, changes.records)
         if changes.messages:
             self._dialect.insert_messages(self._connection, changes.messages)
-        self._insert(t.receipt, [asdict(post) for post in changes.posts])
-        self._insert(t.audit, [asdict(link) for link in changes.links])
-        for department, head in changes.heads.items():
-            self._connection.execute(
-                update(t.audit_head).where(t.audit_head.c.department == department).values(sequence=head.sequence, hash=head.hash)
-            )
-        for flow in flows:
-            self._write_flow(flow, at)
+        with self._dialect.together(self._connection):
+            self._write_state(list(flows), changes, at)
         for department, about in changes.repost:
             self._repost(department, about)
         for refused in changes.quarantined:
@@ -113,45 +96,31 @@ class SqlUnit:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _locked(self, query: Select[Any]) -> Sequence[Any]:
-        return self._connection.execute(query.with_for_update()).all()
-
-    def _check_fences(self, departments: Collection[str]) -> None:
-        """Hold the leases FOR SHARE: they cannot change hands before our commit, nor can we write after they have."""
-        query = select(t.lease.c.department, t.lease.c.fence).where(t.lease.c.department.in_(departments))
-        query = query.order_by(t.lease.c.department).with_for_update(read=True)
-        current = {row.department: row.fence for row in self._connection.execute(query)}
+    def _check_fences(self, departments: Collection[str], current: Mapping[str, int]) -> None:
         lost = sorted(code for code in departments if current.get(code) != self._fences.get(code))
         if lost:
             raise LeaseLost(departments=", ".join(lost))
 
-    def _insert(self, table: Any, rows: list[dict[str, Any]]) -> None:
+    def _write_state(self, flows: Sequence[FlowState], changes: Changes, at: datetime) -> None:
+        """Write what needs no answer."""
+        changed = [(flow.flow_id, epoch) for flow in flows for epoch in flow.epochs.values() if epoch.changed]
+        known = [{"of": of, "number": epoch.ordinal, **_reached(epoch)} for of, epoch in changed if epoch.stored]
+        new = [
+            {"flow_id": of, "ordinal": epoch.ordinal, "epoch": epoch.epoch, "previous": epoch.previous, **_reached(epoch)}
+            for of, epoch in changed
+            if not epoch.stored
+        ]
+        heads = [{"of": code, "reached": head.sequence, "digest": head.hash} for code, head in changes.heads.items()]
+        self._many(_POST, [asdict(post) for post in changes.posts])
+        self._many(_LINK, [asdict(link) for link in changes.links])
+        self._many(_MOVE_HEAD, heads)
+        self._many(_COUNT, [_counts(flow, at) for flow in flows if flow.messages or flow.duplicates or flow.repeats])
+        self._many(_MOVE_EPOCH, known)
+        self._many(_OPEN_EPOCH, [{**row, "opened_at": at} for row in new])
+
+    def _many(self, statement: Executable, rows: list[dict[str, Any]]) -> None:
         if rows:
-            self._connection.execute(insert(table), rows)
-
-    def _write_flow(self, flow: FlowState, at: datetime) -> None:
-        f = t.flow.c
-        added = {name: getattr(flow, name) for name in ("messages", "records", "duplicates", "repeats")}
-        if any(added.values()):
-            values: dict[str, Any] = {name: f[name] + count for name, count in added.items() if count}
-            if flow.messages:
-                values["stored_at"] = at
-            self._connection.execute(update(t.flow).where(f.id == flow.flow_id).values(values))
-        for epoch in flow.epochs.values():
-            if epoch.changed:
-                self._write_epoch(flow.flow_id, epoch, at)
-
-    def _write_epoch(self, flow_id: int, epoch: EpochState, at: datetime) -> None:
-        state = {
-            "high_water": epoch.closed.high_water,
-            "ahead": write_ranges(epoch.closed.ahead),
-            "frozen": epoch.frozen,
-        }
-        e = t.epoch.c
-        known = update(t.epoch).where(e.flow_id == flow_id, e.ordinal == epoch.ordinal).values(state)
-        if self._connection.execute(known).rowcount == 0:
-            names = {"flow_id": flow_id, "ordinal": epoch.ordinal, "epoch": epoch.epoch, "previous": epoch.previous}
-            self._connection.execute(insert(t.epoch).values(**names, **state, opened_at=at))
+            self._connection.execute(statement, rows)
 
     def _repost(self, department: str, about: str) -> None:
         r = t.receipt.c
@@ -180,16 +149,52 @@ class SqlUnit:
         return int(self._connection.scalar(used) or 0)
 
 
-_T = TypeVar("_T")
+# -- statements and rows -----------------------------------------------------------------------------------------------
+
+_POST: Final = insert(t.receipt).inline()  # nobody asks for the number it gets
+_LINK: Final = insert(t.audit).inline()
+_MOVE_HEAD: Final = (
+    update(t.audit_head)
+    .where(t.audit_head.c.department == bindparam("of"))
+    .values(sequence=bindparam("reached"), hash=bindparam("digest"))
+)
+_COUNTED: Final = ("messages", "records", "duplicates", "repeats")
+_COUNT: Final = (
+    update(t.flow)
+    .where(t.flow.c.id == bindparam("of"))
+    .values(
+        **{name: t.flow.c[name] + bindparam(f"more_{name}") for name in _COUNTED},
+        stored_at=func.coalesce(bindparam("at", type_=t.flow.c.stored_at.type), t.flow.c.stored_at),
+    )
+)
+_MOVE_EPOCH: Final = (
+    update(t.epoch)
+    .where(t.epoch.c.flow_id == bindparam("of"), t.epoch.c.ordinal == bindparam("number"))
+    .values(high_water=bindparam("high_water"), ahead=bindparam("ahead"), frozen=bindparam("frozen"))
+)
+_OPEN_EPOCH: Final = insert(t.epoch).inline()
+
+
+def _flows(flows: Iterable[Sequence[Any]], epochs: Iterable[Sequence[Any]]) -> dict[FlowName, FlowState]:
+    found = {flow_id: FlowState(flow_id, sender, flow) for flow_id, sender, flow in flows}
+    for flow_id, epoch, ordinal, previous, high_water, ahead, frozen in epochs:
+        closed = Closed(high_water, read_ranges(ahead))
+        found[flow_id].epochs[epoch] = EpochState(epoch, ordinal, previous, closed, frozen, stored=True)
+    return {(flow.sender, flow.flow): flow for flow in found.values()}
+
+
+def _counts(flow: FlowState, at: datetime) -> dict[str, Any]:
+    more = {f"more_{name}": getattr(flow, name) for name in _COUNTED}
+    return {"of": flow.flow_id, "at": at if flow.messages else None, **more}
+
+
+def _reached(epoch: EpochState) -> dict[str, Any]:
+    return {"high_water": epoch.closed.high_water, "ahead": write_ranges(epoch.closed.ahead), "frozen": epoch.frozen}
+
 
 PORTION: Final = 5_000
 """Values looked up by one statement: every database takes so many, whatever a sender asks about."""
 
 
-def _portions(values: Collection[_T]) -> Iterator[list[_T]]:
-    listed = list(values)
-    yield from (listed[start : start + PORTION] for start in range(0, len(listed), PORTION))
-
-
-def _one_of(first: ColumnElement[str], second: ColumnElement[str], pairs: Collection[tuple[str, str]]) -> ColumnElement[bool]:
-    return tuple_(first, second).in_(list(pairs))
+def _portions(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    yield from (values[start : start + PORTION] for start in range(0, len(values), PORTION))

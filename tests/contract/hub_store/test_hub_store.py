@@ -138,14 +138,14 @@ def test_a_schema_from_the_future_is_left_alone(store: SqlStore) -> None:
 def test_flow_state_survives(store: SqlStore, flow_id: int) -> None:
     """High water, ranges ahead, frozen reason and order of epochs come back as they were written."""
     with store.begin({}) as unit:
-        flow = unit.lock_flows({("bdc-01", "people")})["bdc-01", "people"]
+        flow = unit.lock(flows={("bdc-01", "people")}).flows["bdc-01", "people"]
         flow.epochs["e1"].closed = Closed(7, ((9, 9), (12, 20)))
         flow.epochs["e1"].changed = True
         flow.epochs["e2"] = EpochState("e2", 2, "e1", frozen="fork", changed=True)
         flow.messages, flow.records, flow.duplicates, flow.repeats = 1, 2, 3, 4
         unit.write([flow], Changes(), AT)
     with store.begin({}) as unit:
-        flow = unit.lock_flows({("bdc-01", "people"), ("bdc-01", "other")})["bdc-01", "people"]
+        flow = unit.lock(flows={("bdc-01", "people"), ("bdc-01", "other")}).flows["bdc-01", "people"]
     assert flow.flow_id == flow_id
     assert flow.epochs["e1"].closed == Closed(7, ((9, 9), (12, 20)))
     assert (flow.epochs["e2"].previous, flow.epochs["e2"].frozen) == ("e1", "fork")
@@ -164,7 +164,7 @@ def test_a_block_that_raises_leaves_nothing(store: SqlStore, flow_id: int) -> No
     with pytest.raises(ZeroDivisionError):
         failing()
     with store.begin({}) as unit:
-        assert unit.seen({("bdc-01", "m1")}) == {}
+        assert unit.lock(messages={("bdc-01", "m1")}).seen == {}
     assert store.due(None, 10) == []
 
 
@@ -175,7 +175,7 @@ def test_messages_are_remembered_by_id_and_place(store: SqlStore, flow_id: int) 
     with store.begin({}) as unit:
         unit.write([], Changes(messages=rows), AT)
     with store.begin({}) as unit:
-        seen = unit.seen({("bdc-01", "m1"), ("bdc-01", "m2"), ("other", "m1")})
+        seen = unit.lock(messages={("bdc-01", "m1"), ("bdc-01", "m2"), ("other", "m1")}).seen
         assert seen == {("bdc-01", "m1"): Seen("m1", digest, Outcome.PARTLY_STORED, "")}
         assert unit.occupied(flow_id, 1, 1)
         assert not unit.occupied(flow_id, 1, 2)
@@ -229,7 +229,7 @@ def test_packed_records_can_be_picked(store: SqlStore, flow_id: int) -> None:
 def test_current_value_follows_the_order_not_the_arrival(store: SqlStore, flow_id: int) -> None:
     """A key's current value is that of the greatest (epoch ordinal, sequence, position), in whatever order they came."""
     with store.begin({}) as unit:
-        flow = unit.lock_flows({("bdc-01", "people")})["bdc-01", "people"]
+        flow = unit.lock(flows={("bdc-01", "people")}).flows["bdc-01", "people"]
         flow.epochs["e2"] = EpochState("e2", 2, "e1", changed=True)
         unit.write([flow], Changes(), AT)
 
@@ -323,7 +323,7 @@ def test_quarantine_keeps_a_share_of_octets(store: SqlStore, monkeypatch: pytest
 def test_audit_chain_is_written_with_its_head(store: SqlStore, registry: SqlRegistry) -> None:
     """Admission and ingest share one unbroken chain per department."""
     with store.begin({}) as unit:
-        head = unit.lock_heads({"bdc-01", "nobody"})["bdc-01"]
+        head = unit.lock({"bdc-01", "nobody"}).heads["bdc-01"]
         link = audit.append(head, "bdc-01", "{}", AT)
         unit.write([], Changes(links=[link], heads={"bdc-01": audit.Head(link.sequence, link.hash)}), AT)
     registry.set_state("bdc-01", DepartmentState.SUSPENDED, AT, "test")
@@ -333,7 +333,7 @@ def test_audit_chain_is_written_with_its_head(store: SqlStore, registry: SqlRegi
     assert len(links) == 3
     assert audit.first_broken(links) is None
     with store.begin({}) as unit:
-        assert unit.lock_heads({"bdc-01"})["bdc-01"] == audit.Head(3, links[-1].hash)
+        assert unit.lock({"bdc-01"}).heads["bdc-01"] == audit.Head(3, links[-1].hash)
 
 
 def test_purge_keeps_what_identifies(store: SqlStore, flow_id: int) -> None:
@@ -456,4 +456,4 @@ def test_probe_passes_on_a_store_that_can_write(store: SqlStore) -> None:
 def test_writing_under_a_wrong_fence_is_refused(store: SqlStore) -> None:
     """A transaction that names a fence nobody holds is lost before it reads anything."""
     with pytest.raises(LeaseLost), store.begin({"bdc-01": 5}) as unit:
-        unit.lock_heads({"bdc-01"})
+        unit.lock({"bdc-01"})

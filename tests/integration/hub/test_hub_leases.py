@@ -68,9 +68,9 @@ def test_an_expired_lease_is_taken_over_with_a_new_fence(store: SqlStore) -> Non
     assert set(after) == set(CODES)
     assert all(after[code] > before[code] for code in CODES)
     with pytest.raises(LeaseLost), store.begin(before) as unit:
-        unit.lock_heads({"dept-0"})
+        unit.lock({"dept-0"})
     with store.begin(after) as unit:
-        unit.lock_heads({"dept-0"})
+        unit.lock({"dept-0"})
         unit.write([], Changes(), AT)
 
 
@@ -96,7 +96,7 @@ def test_a_lease_cannot_change_hands_inside_a_transaction(store: SqlStore) -> No
     leases = PostgresLeases(store)
     held = leases.hold("a", 60)
     with store.begin(held) as unit:
-        unit.lock_heads({"dept-0"})
+        unit.lock({"dept-0"})
         with pytest.raises(StoreUnavailable, match="lock timeout"):
             take_over(store)
         unit.write([], Changes(), AT)

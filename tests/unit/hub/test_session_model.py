@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from hub.ingest.items import Arrival, Item, Place, Prepared
 from hub.ingest.limiter import RefusalLimiter
 from hub.ingest.session import Session
 from hub.model import Changes, FlowState, PackedRecords, Post, Seen
+from hub.store.store import Locked
 
 AT = datetime(2026, 11, 21, tzinfo=UTC)
 CLOCK = FakeClock()
@@ -42,18 +43,18 @@ class MemoryUnit:
     posts: list[Post] = field(default_factory=list)
     head: Head = field(default_factory=Head)
 
-    def lock_heads(self, departments: Collection[str]) -> Mapping[str, Head]:
-        return dict.fromkeys(departments, self.head)
-
-    def lock_flows(self, names: Collection[tuple[str, str]]) -> dict[tuple[str, str], FlowState]:
-        return {name: deepcopy(flow) for name, flow in self.flows.items() if name in names}
+    def lock(
+        self, departments: Collection[str], flows: Collection[tuple[str, str]], messages: Collection[tuple[str, str]]
+    ) -> Locked:
+        return Locked(
+            dict.fromkeys(departments, self.head),
+            {name: deepcopy(flow) for name, flow in self.flows.items() if name in flows},
+            {key: seen for key, seen in self.messages.items() if key in messages},
+        )
 
     def open_flow(self, name: tuple[str, str], at: datetime) -> FlowState:
         assert at == AT
         return FlowState(len(self.flows) + 1, *name)
-
-    def seen(self, messages: Collection[tuple[str, str]]) -> Mapping[tuple[str, str], Seen]:
-        return {key: seen for key, seen in self.messages.items() if key in messages}
 
     def occupied(self, flow_id: int, epoch_ordinal: int, sequence: int) -> bool:
         return (flow_id, epoch_ordinal, sequence) in self.places
