@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Protocol
 
@@ -24,6 +24,8 @@ class Dialect(Protocol):
 
     name: str
     spelling: Spelling
+    single: Mapping[str, Any]
+    """Execution options under which one statement takes one round trip."""
 
     def ask(self, connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
         """Return all rows of each of these statements, in as few round trips as the database allows."""

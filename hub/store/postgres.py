@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -9,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import DisconnectionError
 
 from agent.wire.envelope import WireRecord
 from hub.model import MessageRow, PackedRecords, RecordBatch
@@ -18,6 +21,7 @@ from hub.store.lookups import Pairs, Question, Spelling
 
 if TYPE_CHECKING:
     import psycopg
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 APPLICATION: Final = "huitong-hub"
 """What our sessions are called at the server."""
@@ -71,10 +75,11 @@ class Postgres:
             pool_size=pool_size,
             max_overflow=5,
             pool_timeout=30,
-            pool_pre_ping=True,
             hide_parameters=True,
         )
         event.listen(engine, "connect", _prepare)
+        event.listen(engine, "checkin", _put_back)
+        event.listen(engine, "checkout", _look_before_use)
         return engine
 
     def _connect_args(self) -> Mapping[str, Any]:
@@ -99,6 +104,26 @@ def _prepare(connection: psycopg.Connection[Any], _record: object) -> None:
     connection.adapters.register_loader("uuid", TextLoader)
 
 
+IDLE_SECS: Final = 5.0
+"""A connection that was not used for so long is asked whether it is still alive; one in steady use is not, that is a fifth of
+the round trips of a small transaction."""
+
+
+def _put_back(_connection: object, record: ConnectionPoolEntry) -> None:
+    record.info["put_back_at"] = time.monotonic()
+
+
+def _look_before_use(connection: psycopg.Connection[Any], record: ConnectionPoolEntry, _proxy: object) -> None:
+    """Make the pool take another connection when this one has died in its sleep."""
+    if time.monotonic() - record.info.get("put_back_at", math.inf) < IDLE_SECS:
+        return
+    try:
+        connection.execute("SELECT 1")
+        connection.rollback()
+    except Exception as error:
+        raise DisconnectionError from error
+
+
 def _listed(values: Collection[str]) -> dict[str, Any]:
     return {"listed": list(values)}
 
@@ -119,6 +144,8 @@ class PostgresDialect:
         values=_listed,
         pairs=_paired,
     )
+
+    single: Mapping[str, Any] = {"isolation_level": "AUTOCOMMIT"}
 
     def ask(self, connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
         """Send all questions, then wait for the answers."""

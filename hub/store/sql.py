@@ -50,6 +50,12 @@ class SqlStore:
         with translated(), self.engine.begin() as connection:
             yield connection
 
+    @contextmanager
+    def _single(self) -> Iterator[Connection]:
+        """Open a connection for one statement, which is a transaction of its own where the database allows it."""
+        with translated(), self.engine.connect().execution_options(**self._dialect.single) as connection, connection.begin():
+            yield connection
+
     def pack(self, records: Sequence[WireRecord], positions: Sequence[int]) -> PackedRecords:
         """Bring records into the form that inserts fastest."""
         return self._dialect.pack(records, positions)
@@ -76,12 +82,12 @@ class SqlStore:
         query = select(t.receipt).where(r.published_at.is_(None)).order_by(r.id).limit(limit)
         if departments is not None:
             query = query.where(r.department.in_(departments))
-        with self.transaction() as connection:
+        with self._single() as connection:
             return [_due(row) for row in connection.execute(query)]
 
     def published(self, post_ids: Sequence[int], at: datetime) -> None:
         """Note that the broker took these posts."""
-        with self.transaction() as connection:
+        with self._single() as connection:
             connection.execute(update(t.receipt).where(t.receipt.c.id.in_(post_ids)).values(published_at=at))
 
     def purge(self, *, bodies_before: datetime, posts_before: datetime, quarantine_before: datetime, limit: int) -> int:

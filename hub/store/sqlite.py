@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -93,6 +93,8 @@ class SqliteDialect:
         values=_listed,
         pairs=_listed,
     )
+
+    single: Mapping[str, Any] = {}
 
     def ask(self, connection: Connection, questions: Sequence[Question]) -> list[list[Any]]:
         """Ask one after the other: nothing is between us and the file."""
