@@ -81,8 +81,8 @@ class Publisher:
             self._sink.wake()
 
     def drained(self) -> bool:
-        """Say whether the last look found nothing, or nothing can be published now."""
-        return self._nothing_due or not self._open
+        """Say whether everything was published of which we were told, or nothing can be published now."""
+        return (self._nothing_due and not self._bell.is_set()) or not self._open
 
     def finish(self) -> None:
         """Close the connection."""
@@ -95,10 +95,12 @@ class Publisher:
             self._sink.open()
             self._open = True
             self._events.emit(BrokerConnected("publish"))
+        if self._nothing_due and not self._bell.is_set():
+            self._sink.poll(0.5)  # until something is stored; and a look now and then costs nothing
+        self._bell.clear()
         due = self._store.due(self._ready(), BATCH)
-        self._nothing_due = not due
+        self._nothing_due = len(due) < BATCH
         if not due:
-            self._sink.poll(0.5)
             return
         self._store.flush()  # what a receipt says must be on the disk before anybody reads it
         failpoint("C14")
@@ -143,6 +145,7 @@ class Publisher:
         self._events.emit(ReceiptRefused(department, error, delay))
 
     def _postpone(self) -> float:
+        self._nothing_due = False
         self._failures += 1
         delay = self._backoff.delay(self._failures, self._random)
         self._not_before = self._clock.monotonic() + delay

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from threading import Lock
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, bindparam, delete, select, update
 
@@ -17,6 +17,12 @@ from hub.store.dialect import Dialect, translated
 from hub.store.lookups import Lookups
 from hub.store.store import Fences, IngestUnit
 from hub.store.unit import SqlUnit
+
+_DUE: Final = select(t.receipt).where(t.receipt.c.published_at.is_(None)).order_by(t.receipt.c.id).limit(bindparam("many"))
+_DUE_OF: Final = _DUE.where(t.receipt.c.department.in_(bindparam("departments", expanding=True)))
+_PUBLISHED: Final = (
+    update(t.receipt).where(t.receipt.c.id.in_(bindparam("posts", expanding=True))).values(published_at=bindparam("at"))
+)
 
 
 class SqlStore:
@@ -78,17 +84,15 @@ class SqlStore:
 
     def due(self, departments: Collection[str] | None, limit: int) -> Sequence[DuePost]:
         """Return posts not published yet, oldest first."""
-        r = t.receipt.c
-        query = select(t.receipt).where(r.published_at.is_(None)).order_by(r.id).limit(limit)
-        if departments is not None:
-            query = query.where(r.department.in_(departments))
+        mine = {} if departments is None else {"departments": list(departments)}
+        query = _DUE if departments is None else _DUE_OF
         with self._single() as connection:
-            return [_due(row) for row in connection.execute(query)]
+            return [_due(row) for row in connection.execute(query, {"many": limit, **mine})]
 
     def published(self, post_ids: Sequence[int], at: datetime) -> None:
         """Note that the broker took these posts."""
         with self._single() as connection:
-            connection.execute(update(t.receipt).where(t.receipt.c.id.in_(post_ids)).values(published_at=at))
+            connection.execute(_PUBLISHED, {"posts": list(post_ids), "at": at})
 
     def purge(self, *, bodies_before: datetime, posts_before: datetime, quarantine_before: datetime, limit: int) -> int:
         """Drop by age what is no longer needed; ids, digests, receipts, records and audit stay."""

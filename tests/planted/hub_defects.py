@@ -55,7 +55,7 @@ def receipt_before_commit(patch: pytest.MonkeyPatch) -> None:
     whole = unit.SqlUnit.write
 
     def write(self: unit.SqlUnit, flows: Any, changes: Any, at: Any) -> None:
-        self._insert(unit.t.receipt, [unit.asdict(post) for post in changes.posts])
+        self._many(unit._POST, [unit.asdict(post) for post in changes.posts])
         driver = driver_connection(self._connection)
         driver.execute("COMMIT")
         driver.execute("BEGIN IMMEDIATE")
