@@ -77,9 +77,16 @@ def list_dead(session: Session, flow: str, limit: int) -> None:
             ]
             _show_rows(session, letters, _ITEMS, cells)
         else:
-            causes = [(cause, explain(fault_of(cause, reader))) for cause in reader.causes()]
+            causes = [(cause, _shared(cause, reader)) for cause in reader.causes()]
             lines: Sequence[Sequence[str]] = [_cause_cells(cause, text, zone) for cause, text in causes]
             _show_rows(session, [{**asdict(cause), "text": text} for cause, text in causes], _CAUSES, lines)
+
+
+def _shared(cause: Cause, reader: StoreReader) -> str:
+    """Return what a group has in common, or what its first member says, marked as an example."""
+    fault = fault_of(cause, reader)
+    text = explain(fault)
+    return _(N_("for example: {text}")).format(text=text) if fault.details and cause.count > 1 else text
 
 
 def _show_rows(session: Session, rows: list[dict[str, Any]], columns: tuple[str, ...], cells: Sequence[Sequence[str]]) -> None:

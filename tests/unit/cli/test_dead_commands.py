@@ -49,6 +49,14 @@ def test_dead_letters_are_grouped_by_cause(filled: Department) -> None:
     assert "refused record" in text
 
 
+def test_a_group_shows_its_first_member_as_an_example(filled: Department) -> None:
+    """Two lines with different faults of one kind: what is shown is said to be one of them."""
+    filled.drop("b.csv", "凭证号,金额,日期\nA4,3.x,2026-01-03\n")
+    assert filled.run("flow", "run-once", "tax").code == 0
+    (cause,) = [one for one in filled.run("dead", "list", "--json").json if one["flow"] == "tax"]
+    assert (cause["count"], cause["text"]) == (2, "for example: not a number; it looks like 文")
+
+
 def test_one_flow_is_listed_one_by_one(filled: Department) -> None:
     """With the ids that the other commands take."""
     record = refuse_record(filled)
