@@ -329,7 +329,7 @@ class DiskRecovered(Event):
 
 @dataclass(frozen=True, slots=True)
 class BodiesPurged(Event):
-    """Bodies of stored messages were dropped by age."""
+    """Of stored messages, bodies or everything that was known were dropped by age."""
 
     messages: int
 

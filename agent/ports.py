@@ -177,8 +177,12 @@ class Outbox(Protocol):
         """Append control messages, which take no sequence, to the outbox."""
         ...
 
-    def purge(self, stored_before: datetime, limit: int) -> Future[int]:
-        """Drop bodies of stored and partly stored messages older than that, at most `limit`; returns how many."""
+    def purge(self, stored_before: datetime, known_before: datetime, limit: int) -> Future[int]:
+        """Drop by age what is known of stored and partly stored messages; returns how many were touched, up to twice `limit`.
+
+        Bodies go by `stored_before`, at most `limit`. By `known_before` messages without a body are forgotten altogether, with
+        their receipts, at most `limit`; never one with a refused record that is still open, and never the newest of all.
+        """
         ...
 
     def overdue(self, confirmed_before: datetime, limit: int) -> Sequence[OutboxEntry]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import Final
 
@@ -179,7 +180,11 @@ class Composer:
             chores=(self.store.room,),
             events=self.events,
             clock=self.clock,
-            upkeep=Upkeep(settings.agent.retention.total_seconds() / 86_400, settings.hub.receipt_within.total_seconds()),
+            upkeep=Upkeep(
+                keep_days=settings.agent.retention / timedelta(days=1),
+                know_days=settings.agent.receipt_retention / timedelta(days=1),
+                overdue_secs=settings.hub.receipt_within.total_seconds(),
+            ),
         )
 
     # -- for operators -----------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ class Upkeep:
     """How long to keep and how long to wait."""
 
     keep_days: float = 30.0  # bodies of stored messages
+    know_days: float = 1095.0  # what is known of them, receipts included
     overdue_secs: float = 600.0  # from the confirm of the broker
     purge_every_secs: float = 60.0
     tend_every_secs: float = 5.0
@@ -67,7 +68,7 @@ class MaintenanceService(Service):
             for chore in self._chores:
                 chore()
         if now >= self._purge_at:
-            more = self.purge() == PURGE_BATCH
+            more = self.purge() >= PURGE_BATCH
             self._purge_at = now if more else now + self._upkeep.purge_every_secs
         if now >= self._ask_at:
             self._ask_at = now + self.ask_about_overdue()
@@ -75,9 +76,11 @@ class MaintenanceService(Service):
         self._bell.clear()
 
     def purge(self) -> int:
-        """Drop some bodies that are old enough; returns how many."""
-        stored_before = self._clock.now() - timedelta(days=self._upkeep.keep_days)
-        dropped = self._outbox.purge(stored_before, PURGE_BATCH).result()
+        """Drop some of what is old enough; returns how many messages that touched."""
+        now = self._clock.now()
+        stored_before = now - timedelta(days=self._upkeep.keep_days)
+        known_before = now - timedelta(days=self._upkeep.know_days)
+        dropped = self._outbox.purge(stored_before, known_before, PURGE_BATCH).result()
         if dropped:
             self._events.emit(BodiesPurged(dropped))
         return dropped

@@ -107,6 +107,15 @@ class AgentSection(SettingsModel):
         more=N_("Counted from the receipt. Without a receipt a message is kept whatever its age."),
         examples=("30d",),
     )
+    receipt_retention: Annotated[Duration, lasting("1d", "36500d")] = setting(
+        N_("how long receipts and traces of stored messages are kept"),
+        default=timedelta(days=1095),
+        more=N_(
+            "Counted from the receipt, and never shorter than the bodies are kept. Afterwards the agent has forgotten these "
+            "messages; the hub keeps its side. What waits for a person stays."
+        ),
+        examples=("1095d",),
+    )
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         N_("how much is logged"), default="info", more=N_("Contents of records are never logged."), examples=("info",)
     )

@@ -144,7 +144,7 @@ class MemoryTables:
 
     def insert(self, message: ExchangeMessage) -> int:
         """Add a message and return its entry_id."""
-        entry_id = len(self.messages) + 1
+        entry_id = max(self.messages, default=0) + 1
         about = replace(message, body=b"", jws="")
         record = MessageRecord(entry_id, msgspec.msgpack.encode(message), about, len(message.body))
         self.messages[entry_id] = record
@@ -195,7 +195,28 @@ class MemoryTables:
     def refuse(self, flow: str, message_id: str, refused: Iterable[RefusedRecord], now: datetime) -> None:
         """Add records the hub refused."""
         for each in refused:
-            self.refusals.append(Refusal(len(self.refusals) + 1, flow, message_id, each, now, None))
+            self.refusals.append(Refusal(self._next_refusal(), flow, message_id, each, now, None))
+
+    def _next_refusal(self) -> int:
+        return max((refusal.number for refusal in self.refusals), default=0) + 1
+
+    def forget(self, known_before: datetime, limit: int) -> int:
+        """Drop everything about the oldest messages whose bodies have gone; returns how many."""
+        open_ones = {refusal.message_id for refusal in self.refusals if refusal.closed_as is None}
+        due = [
+            message
+            for message in self.messages.values()
+            if message.purged_at is not None
+            and message.entry_id < max(self.messages)
+            and max(message.about.created_at, message.settled_at or known_before) < known_before
+            and message.about.message_id not in open_ones
+        ]
+        due.sort(key=lambda message: (message.about.created_at, message.entry_id))
+        for message in due[:limit]:
+            name = message.about.message_id
+            del self.messages[message.entry_id], self.ids[name]
+            self.refusals = [refusal for refusal in self.refusals if refusal.message_id != name]
+        return len(due[:limit])
 
     def close_subject(self, subject: str, how: Closed, now: datetime) -> int:
         """Close an open item, dead message or refused record; returns how many were open."""

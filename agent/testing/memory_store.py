@@ -214,7 +214,7 @@ class MemoryStore:
 
         return self._do(work)
 
-    def purge(self, stored_before: datetime, limit: int) -> Future[int]:
+    def purge(self, stored_before: datetime, known_before: datetime, limit: int) -> Future[int]:
         """See ports.Outbox."""
 
         def work() -> int:
@@ -226,7 +226,7 @@ class MemoryStore:
             due.sort(key=lambda m: (m.settled_at or stored_before, m.entry_id))
             for message in due[:limit]:
                 message.octets, message.purged_at = b"", self._clock.now()
-            return len(due[:limit])
+            return len(due[:limit]) + self.tables.forget(known_before, limit)
 
         return self._do(work)
 

@@ -119,5 +119,14 @@ def purge(connection: sqlite3.Connection, stored_before: datetime, limit: int, n
     return len(due)
 
 
+def forget(connection: sqlite3.Connection, known_before: datetime, limit: int) -> int:
+    """Drop everything about the oldest messages whose bodies have gone; returns how many."""
+    due = connection.execute(sql.FORGET_WHICH, {"before": micros(known_before), "limit": limit}).fetchall()
+    entries = _json([entry_id for (entry_id,) in due])
+    for statement in sql.FORGET if due else ():
+        connection.execute(statement, {"entries": entries})
+    return len(due)
+
+
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()

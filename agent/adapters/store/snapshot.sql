@@ -180,6 +180,7 @@ CREATE TABLE action (
 ) STRICT;
 CREATE TRIGGER message_added AFTER INSERT ON message BEGIN INSERT INTO tally (flow_id, state, messages, records) VALUES (new.flow_id, new.state, 1, new.records) ON CONFLICT (flow_id, state) DO UPDATE SET messages = messages + 1, records = records + excluded.records; END;
 CREATE TRIGGER message_moved AFTER UPDATE OF state ON message WHEN old.state <> new.state BEGIN UPDATE tally SET messages = messages - 1, records = records - old.records WHERE flow_id = old.flow_id AND state = old.state; INSERT INTO tally (flow_id, state, messages, records) VALUES (new.flow_id, new.state, 1, new.records) ON CONFLICT (flow_id, state) DO UPDATE SET messages = messages + 1, records = records + excluded.records; END;
+CREATE TRIGGER message_forgotten AFTER DELETE ON message BEGIN UPDATE tally SET messages = messages - 1, records = records - old.records WHERE flow_id = old.flow_id AND state = old.state; END;
 CREATE TRIGGER item_added AFTER INSERT ON quarantine WHEN new.closed_as = '' BEGIN UPDATE flow SET open_items = open_items + 1 WHERE flow_id = new.flow_id; END;
 CREATE TRIGGER item_closed AFTER UPDATE OF closed_as ON quarantine WHEN old.closed_as = '' AND new.closed_as <> '' BEGIN UPDATE flow SET open_items = open_items - 1 WHERE flow_id = new.flow_id; END;
 INSERT INTO alembic_version (version_num) VALUES ('0001');

@@ -186,9 +186,13 @@ class SqliteStore:
         """See ports.Outbox. Raises Conflict (through the future) for a message that takes a sequence."""
         return self._do(lambda db: append.enqueue(db, messages), size_bytes=sum(len(m.body) for m in messages))
 
-    def purge(self, stored_before: datetime, limit: int) -> Future[int]:
+    def purge(self, stored_before: datetime, known_before: datetime, limit: int) -> Future[int]:
         """See ports.Outbox. One transaction: keep `limit` to some hundreds and call again while it returns as many."""
-        return self._do(lambda db: settle.purge(db, stored_before, limit, self._clock.now()))
+
+        def work(db: sqlite3.Connection) -> int:
+            return settle.purge(db, stored_before, limit, self._clock.now()) + settle.forget(db, known_before, limit)
+
+        return self._do(work)
 
     def overdue(self, confirmed_before: datetime, limit: int) -> Sequence[OutboxEntry]:
         """See ports.Outbox."""

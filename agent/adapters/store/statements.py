@@ -137,6 +137,17 @@ PURGE_WHICH: Final = (
 PURGE_MARK: Final = "UPDATE message SET purged_at = :now WHERE entry_id IN (SELECT value FROM json_each(:entries))"
 PURGE_CONTENT: Final = "DELETE FROM content WHERE entry_id IN (SELECT value FROM json_each(:entries))"
 
+FORGET_WHICH: Final = """
+SELECT m.entry_id FROM message AS m
+WHERE m.created_at < :before AND m.settled_at < :before AND m.state IN ('stored', 'partly_stored')
+    AND m.purged_at IS NOT NULL AND m.entry_id < (SELECT max(entry_id) FROM message)
+    AND NOT EXISTS (SELECT 1 FROM refused AS r WHERE r.entry_id = m.entry_id AND r.closed_as = '')
+ORDER BY m.created_at, m.entry_id LIMIT :limit
+"""
+"""The newest stays: a new message gets the number after it, and numbers in the ledger may never come again."""
+_OF_ENTRIES = "WHERE entry_id IN (SELECT value FROM json_each(:entries))"
+FORGET: Final = tuple(f"DELETE FROM {table} {_OF_ENTRIES}" for table in ("refused", "receipt", "message"))
+
 # -- receipts --------------------------------------------------------------------------------------------------------
 
 RECEIPTED: Final = """

@@ -281,6 +281,7 @@ _UNCOUNT_OLD = (
 TRIGGERS = {
     "message_added": f"AFTER INSERT ON message BEGIN {_COUNT_NEW}; END",
     "message_moved": (f"AFTER UPDATE OF state ON message WHEN old.state <> new.state BEGIN {_UNCOUNT_OLD}; {_COUNT_NEW}; END"),
+    "message_forgotten": f"AFTER DELETE ON message BEGIN {_UNCOUNT_OLD}; END",
     "item_added": (
         "AFTER INSERT ON quarantine WHEN new.closed_as = '' "
         "BEGIN UPDATE flow SET open_items = open_items + 1 WHERE flow_id = new.flow_id; END"

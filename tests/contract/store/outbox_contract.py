@@ -9,7 +9,7 @@ import pytest
 
 from agent.errors import Conflict
 from agent.model import TRANSITIONS, Outcome, State, Trigger, Verdict
-from agent.queries import MessageQuery
+from agent.queries import Closed, MessageQuery
 from tests.contract.store.makers import START, ZHANG, World, control_of, message_of, receipt_for, refused_record
 
 OUTCOMES = {
@@ -279,8 +279,8 @@ class OutboxContract:
             world.clock.advance(10)
         world.store.confirm([world.store.pending("qszt", 0, 1)[0].entry_id])
         later = world.clock.now() + timedelta(days=1)
-        assert world.store.purge(START, 10).result() == 0
-        assert [world.store.purge(later, 2).result() for _ in range(3)] == [2, 1, 0]
+        assert world.store.purge(START, START, 10).result() == 0
+        assert [world.store.purge(later, START, 2).result() for _ in range(3)] == [2, 1, 0]
         bodies = [world.reader.entry(message.message_id) is not None for message in messages]
         assert bodies == [False, False, True, False, True, True]
         trace = world.reader.trace(messages[0].message_id)
@@ -291,8 +291,32 @@ class OutboxContract:
         """A body settled at the very moment of the cut stays."""
         (message,) = world.capture(1).messages
         world.receive(receipt_for(message))
-        assert world.store.purge(world.clock.now(), 10).result() == 0
+        assert world.store.purge(world.clock.now(), START, 10).result() == 0
         assert world.reader.entry(message.message_id).message == message
+
+    def test_what_is_known_goes_later_and_never_all_of_it(self, world: World) -> None:
+        """Messages without a body are forgotten oldest first, receipts included; the newest and what a person has to see stay."""
+        messages = world.capture(5).messages
+        for message, refused in zip(messages, ([], [refused_record()], [], [], []), strict=True):
+            world.receive(receipt_for(message, Outcome.PARTLY_STORED if refused else Outcome.STORED, refused=refused))
+            world.clock.advance(10)
+        later = world.clock.now() + timedelta(days=1)
+        assert world.store.purge(START, later, 10).result() == 0  # a body keeps its message
+        assert world.store.purge(later, START, 10).result() == 5
+        assert [world.store.purge(START, later, 2).result() for _ in range(3)] == [2, 1, 0]
+        known = [world.reader.trace(message.message_id) is not None for message in messages]
+        assert known == [False, True, False, False, True]  # the second has a refused record that is open
+        (depth,) = world.store.depth()
+        assert (depth.messages[State.STORED], depth.messages[State.PARTLY_STORED]) == (1, 1)
+        assert world.receive(receipt_for(messages[0])) == ["unknown"]
+        (refusal,) = world.reader.refusals("qszt", limit=9)
+        world.store.close_items([refusal.refused.record], Closed.DISCARDED, ZHANG).result()
+        assert world.store.purge(START, later, 10).result() == 1
+        (new,) = world.capture(1).messages
+        world.receive(receipt_for(new))
+        assert world.reader.trace(messages[4].message_id) is not None
+        assert world.store.purge(later, later, 10).result() == 2
+        assert [world.reader.trace(m.message_id) is not None for m in (messages[4], new)] == [False, True]
 
     # -- depth ---------------------------------------------------------------------------------------------------
 

@@ -166,9 +166,10 @@ class BothStores(RuleBasedStateMachine):
         if number == 2:
             self.both(lambda store: store.close_gap(flow, number, ZHANG))
 
-    @rule(limit=st.integers(1, 3), age=st.integers(0, 4000))
-    def purge(self, limit: int, age: int) -> None:
-        self.both(lambda store: store.purge(self.clock.now() - timedelta(seconds=age), limit))
+    @rule(limit=st.integers(1, 3), age=st.integers(0, 4000), known=st.integers(0, 8000))
+    def purge(self, limit: int, age: int, known: int) -> None:
+        now = self.clock.now()
+        self.both(lambda store: store.purge(now - timedelta(seconds=age), now - timedelta(seconds=known), limit))
 
     @rule(secs=st.integers(1, 4000))
     def time_passes(self, secs: int) -> None:

@@ -96,7 +96,7 @@ def deliver(store: SqliteStore, flow: str) -> None:
         store.confirm([e.entry_id for e in entries])
         settled.result()
         store.settle([receipt_for(e.message) for e in entries[1::3]]).result()
-        store.purge(later, 10).result()
+        store.purge(later, later - timedelta(days=2), 10).result()
 
 
 def main() -> None:

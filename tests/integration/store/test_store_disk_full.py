@@ -112,7 +112,7 @@ def test_capture_pauses_at_the_mark_and_resumes_by_itself(small_disk: Path) -> N
 
         assert site.settle(messages) == ["moved"] * len(messages)
         site.clock.advance(10)
-        while site.store.purge(site.clock.now(), 20).result():
+        while site.store.purge(site.clock.now(), START, 20).result():
             pass
         site.clock.advance(2)
         assert site.store.room()
@@ -135,7 +135,7 @@ def test_receipts_settle_on_a_disk_without_a_free_octet(small_disk: Path) -> Non
         assert site.settle(messages) == ["moved"] * len(messages)
         assert site.stored() == len(messages)
         later = site.clock.now() + timedelta(days=1)
-        assert site.store.purge(later, 20).result() == 20
+        assert site.store.purge(later, START, 20).result() == 20
         with pytest.raises(StoreFull):
             site.capture()
 

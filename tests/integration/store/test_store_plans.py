@@ -52,6 +52,7 @@ def plan_of(store: SqliteStore, statement: str) -> str:
         (sql.NEXT_LEFT_BEHIND, "SEARCH message USING INDEX message_pending (flow_id=?)"),
         (sql.OVERDUE, "SEARCH m USING INDEX message_confirmed (flow_id=? AND confirmed_at<?)"),
         (sql.PURGE_WHICH, "SEARCH message USING INDEX message_purgeable (settled_at<?)"),
+        (sql.FORGET_WHICH, "SEARCH m USING INDEX message_created (created_at<?)"),
         (sql.RECEIPTED, "SEARCH m USING INDEX sqlite_autoindex_message_1 (message_id=?)"),
         (sql.KNOWN, "SEARCH l USING PRIMARY KEY (flow_id=? AND key=?)"),
         (sql.DEPTH_OF_FLOW, "SEARCH p USING INDEX message_pending (flow_id=?)"),

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -306,7 +307,7 @@ def test_a_record_whose_body_was_purged_says_so(office: Office) -> None:
     ids = ids_of(partly)
     office.judge(partly, Outcome.PARTLY_STORED, ids[0], code="")
     office.clock.advance(60)
-    office.store.purge(office.clock.now(), 10).result()
+    office.store.purge(office.clock.now(), office.clock.now() - timedelta(days=1), 10).result()
     assert office.why(ids[0]) == PURGED
     assert closed(office) == {ids[0]: None}
 

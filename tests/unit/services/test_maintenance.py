@@ -23,7 +23,7 @@ class Kept(Bench):
             chores=[self._chore],
             events=self.events,
             clock=self.clock,
-            upkeep=Upkeep(keep_days=30, overdue_secs=600),
+            upkeep=Upkeep(keep_days=30, know_days=400, overdue_secs=600),
         )
 
     def _chore(self) -> None:
@@ -50,6 +50,19 @@ def test_bodies_of_stored_messages_are_dropped_by_age_and_no_others() -> None:
     assert kept.recorder.of(BodiesPurged) == [BodiesPurged(4)]
     records = kept.store.tables.messages.values()
     assert [bool(record.octets) for record in records] == [False] * 4 + [True] * 2
+
+
+def test_stored_messages_are_forgotten_in_the_end() -> None:
+    """Long after the bodies the rest goes too, all but the newest message; what has no receipt stays for ever."""
+    kept = Kept()
+    names = kept.capture("f", 6)
+    kept.rounds(3)
+    for name in (*names[:3], *names[4:]):
+        kept.settle(name)
+    kept.keep_house(31 * DAY, step=DAY / 4)
+    assert len(kept.store.tables.messages) == 6
+    kept.keep_house(371 * DAY, step=DAY)
+    assert [record.about.message_id for record in kept.store.tables.messages.values()] == [names[3], names[5]]
 
 
 def test_a_large_purge_goes_on_without_a_pause() -> None:
