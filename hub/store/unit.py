@@ -1,4 +1,4 @@
-"""One transaction of ingest, in SQLAlchemy Core; only the bulk inserts are the dialect's own."""
+"""One transaction of ingest: looked up by `lookups`, written in SQLAlchemy Core; only the bulk inserts are the dialect's own."""
 
 from __future__ import annotations
 
@@ -178,8 +178,9 @@ _OPEN_EPOCH: Final = insert(t.epoch).inline()
 def _flows(flows: Iterable[Sequence[Any]], epochs: Iterable[Sequence[Any]]) -> dict[FlowName, FlowState]:
     found = {flow_id: FlowState(flow_id, sender, flow) for flow_id, sender, flow in flows}
     for flow_id, epoch, ordinal, previous, high_water, ahead, frozen in epochs:
-        closed = Closed(high_water, read_ranges(ahead))
-        found[flow_id].epochs[epoch] = EpochState(epoch, ordinal, previous, closed, frozen, stored=True)
+        if flow_id in found:  # and not created since, which its lock would have told
+            closed = Closed(high_water, read_ranges(ahead))
+            found[flow_id].epochs[epoch] = EpochState(epoch, ordinal, previous, closed, frozen, stored=True)
     return {(flow.sender, flow.flow): flow for flow in found.values()}
 
 
