@@ -29,8 +29,14 @@ from hub.store.opening import open_store
 @argument("code", metavar=N_("CODE"))
 @option("--title", default="", metavar=N_("NAME"), text=N_("name shown on screens"))
 @option("--store", "store_url", metavar="postgres://USER@HOST[:PORT]/NAME", text=N_("store in PostgreSQL; a file otherwise"))
-@option("--broker", default="amqp://127.0.0.1:5672/", show_default=True, metavar="URL", text=N_("address of the message broker"))
-@option("--management", metavar="URL", text=N_("address of the broker's management interface"))
+@option(
+    "--broker",
+    default="amqp://127.0.0.1:5672/",
+    show_default=True,
+    metavar="amqp://[USER@]HOST[:PORT]/VHOST",
+    text=N_("address of the message broker"),
+)
+@option("--management", metavar="http://[USER@]HOST:PORT", text=N_("address of the broker's management interface"))
 @option("--state", type=click.Path(path_type=Path), default=Path("/var/lib/huitong-hub"), text=N_("folder of store and keys"))
 @option("--secrets", type=click.Path(path_type=Path), default=Path("/etc/huitong/secrets"), text=N_("folder of the secrets"))
 @pass_session
