@@ -137,15 +137,10 @@ def test_c10_death_when_a_message_comes_back(seed: int, stack: Stack, lives: int
     world.prove()
 
 
-def captured(world: World) -> set[str]:
-    """Return every message of the agent."""
-    return {message_id for (message_id,) in world.agent_books.rows("SELECT message_id FROM message")}
-
-
-def in_doubt(world: World) -> set[str]:
-    """Return the messages the hub has stored whose confirm has not come to the agent."""
+def in_doubt(world: World) -> int:
+    """Return how many messages the hub has stored whose confirm has not come to the agent."""
     waiting = {message_id for (message_id,) in world.agent_books.rows("SELECT message_id FROM message WHERE state = 'pending'")}
-    return waiting & {message_id for (message_id,) in world.hub_books.rows("SELECT message_id FROM message")}
+    return len(waiting & {message_id for (message_id,) in world.hub_books.rows("SELECT message_id FROM message")})
 
 
 @every_form
@@ -161,8 +156,10 @@ def test_c11_death_with_a_window_in_doubt(seed: int, stack: Stack, lives: int, m
             world.until(lambda before=greetings: len(world.events("agent", "hub_greeted")) > before, "both connections are open")
             world.await_more(20)
             proxy.black_hole(Direction.DOWN)  # the broker takes messages, its confirms do not come through
-            older = captured(world)  # some of them confirmed, only that the store does not know it yet
-            world.until(lambda older=older: len(in_doubt(world) - older) >= 5, "a window in doubt")
+            before = world.captured()
+            # A confirm is written down with the next transaction: after these only what is in doubt is still pending.
+            world.until(lambda before=before: world.captured() >= before + 5, "confirms are written down")
+            world.until(lambda: in_doubt(world) >= 5, "a window in doubt")
             proxy.cut()
             world.tally.faults += 1
             world.await_death("agent", "C11")
