@@ -14,6 +14,7 @@ import msgspec
 from agent.app.access import ask, reading
 from agent.app.offline import handlers
 from agent.app.overview import fault_of
+from agent.app.witness import Fault
 from agent.cli.base import Session, argument, group, option, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.flow import WHY, require_flow
@@ -77,14 +78,13 @@ def list_dead(session: Session, flow: str, limit: int) -> None:
             ]
             _show_rows(session, letters, _ITEMS, cells)
         else:
-            causes = [(cause, _shared(cause, reader)) for cause in reader.causes()]
-            lines: Sequence[Sequence[str]] = [_cause_cells(cause, text, zone) for cause, text in causes]
-            _show_rows(session, [{**asdict(cause), "text": text} for cause, text in causes], _CAUSES, lines)
+            causes = [(cause, fault_of(cause, reader)) for cause in reader.causes()]
+            lines: Sequence[Sequence[str]] = [_cause_cells(cause, _shared(cause, fault), zone) for cause, fault in causes]
+            _show_rows(session, [{**asdict(cause), "text": explain(fault)} for cause, fault in causes], _CAUSES, lines)
 
 
-def _shared(cause: Cause, reader: StoreReader) -> str:
+def _shared(cause: Cause, fault: Fault) -> str:
     """Return what a group has in common, or what its first member says, marked as an example."""
-    fault = fault_of(cause, reader)
     text = explain(fault)
     return _(N_("for example: {text}")).format(text=text) if fault.details and cause.count > 1 else text
 

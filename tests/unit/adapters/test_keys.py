@@ -15,9 +15,9 @@ from agent.wire.keys import generate, load_signer, public_of, read_enrolment
 from agent.wire.signature import KeyState
 
 
-def dashed() -> bytes:
-    """Make keys until one has a thumbprint that begins with a dash."""
-    while not load_signer(pem := generate()).kid.startswith("-"):
+def made(*, dashed: bool) -> bytes:
+    """Make keys until one has a thumbprint that begins with a dash, or until one has not."""
+    while load_signer(pem := generate()).kid.startswith("-") is not dashed:
         continue
     return pem
 
@@ -46,8 +46,8 @@ def test_the_first_key_signs_at_once(tmp_path: Path, alg: str) -> None:
 
 def test_a_thumbprint_can_be_typed_after_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keys are made until one does not look like an option: `keys use -Rjd…` would be wrong usage."""
-    made = iter([dashed(), generate()])
-    monkeypatch.setattr(keys, "generate", lambda _alg: next(made))
+    pems = iter([made(dashed=True), made(dashed=False)])
+    monkeypatch.setattr(keys, "generate", lambda _alg: next(pems))
     assert not KeyStore(tmp_path).new().kid.startswith("-")
 
 
