@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,3 +149,21 @@ def test_a_row_is_found_the_sooner_the_less_late_it_is() -> None:
             assert -10 < late.pop(found) <= 0
         clock.advance(0.1)
     assert not late
+
+
+@pytest.mark.parametrize("late_secs", [0.1, 2.0, 5.0, 9.9])
+def test_shallow_looks_settle_nothing(late_secs: float) -> None:
+    """A look of the whole depth takes a second and rests for thirty: the many polls between them let no late row slip behind."""
+    clock, table = FakeClock(), Table(secs_a_row=0.01)
+    overlap = Overlap(clock, 10)
+    value, low, seen = 0, overlap.low, set()
+    for number in range(1200):
+        value += 2
+        table.rows += [(value - 1, clock.monotonic() + (late_secs if number % 50 == 7 else 0.0)), (value, clock.monotonic())]
+        seen |= set(poll(table, overlap, clock))
+        settled = overlap.low if isinstance(overlap.low, int) else 0
+        assert {row for row, _visible in table.rows if row <= settled} <= seen
+        low = overlap.low
+        clock.advance(0.1)
+    assert isinstance(low, int)
+    assert low > value // 2
