@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from agent.errors import HuitongError
 from agent.i18n import N_
 from agent.model import Finding
-from connectors.database.dialect import Database, Session
-from connectors.database.pages import Pages
+from connectors.database.dialects.base import Database, Session
 from connectors.database.settings import DatabaseFrom
-from connectors.database.shape import shape_of
-from connectors.database.table import Table, ValueKind
+from connectors.database.tables.pages import Pages
+from connectors.database.tables.shape import shape_of
+from connectors.database.tables.table import Table, ValueKind
 
 
 def check_table(database: Database, settings: DatabaseFrom, wanted: Sequence[str]) -> Sequence[Finding]:

@@ -10,7 +10,7 @@ from connectors.wiring import Wiring
 
 if TYPE_CHECKING:
     from agent.settings.base import SettingsModel
-    from connectors.database.dialect import Database
+    from connectors.database.dialects.base import Database
 
 
 def database_of(wiring: Wiring[DatabaseFrom]) -> Database:
@@ -29,15 +29,15 @@ def database_for(
     # Loading SQLAlchemy takes a while, and no other command should wait for it.
     match connection:
         case PostgresConnection():
-            from connectors.database.postgres import PostgresDatabase  # noqa: PLC0415
+            from connectors.database.dialects.postgres import PostgresDatabase  # noqa: PLC0415
 
             return PostgresDatabase(connection, _password(connection, secret), application, time_zone)
         case MysqlConnection():
-            from connectors.database.mysql import MysqlDatabase  # noqa: PLC0415
+            from connectors.database.dialects.mysql import MysqlDatabase  # noqa: PLC0415
 
             return MysqlDatabase(connection, _password(connection, secret), time_zone)
         case SqliteConnection():
-            from connectors.database.sqlite import SqliteDatabase  # noqa: PLC0415
+            from connectors.database.dialects.sqlite import SqliteDatabase  # noqa: PLC0415
 
             return SqliteDatabase(connection, time_zone)
         case _:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from connectors.database.dialect import Database
-from connectors.database.table import Column, Table, ValueKind, inspect_table
+from connectors.database.dialects.base import Database
+from connectors.database.tables.table import Column, Table, ValueKind, inspect_table
 
 _CURSOR_NAMES: Final = re.compile(
     r"upd|modif|chang|last|gxsj|xgsj|bgsj|更新|修改|变更", re.IGNORECASE

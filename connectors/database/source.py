@@ -11,16 +11,16 @@ from agent.i18n import N_
 from agent.model import Batch, Finding, FlowState, Position, Progress, Unreadable, Value
 from agent.ports import Clock
 from connectors.database.connect import database_of
-from connectors.database.dialect import Database, Row, Session
-from connectors.database.keys import read_key
-from connectors.database.margin import start_of_polling
-from connectors.database.overlap import Overlap
-from connectors.database.pages import Pages, Statement
+from connectors.database.dialects.base import Database, Row, Session
 from connectors.database.position import Belonging, Load, Place, Poll, Reached, Walk
-from connectors.database.rows import instants, split_unreadable
 from connectors.database.settings import DatabaseFrom
-from connectors.database.shape import shape_of
-from connectors.database.table import ValueKind
+from connectors.database.streams.margin import start_of_polling
+from connectors.database.streams.overlap import Overlap
+from connectors.database.tables.keys import read_key
+from connectors.database.tables.pages import Pages, Statement
+from connectors.database.tables.rows import instants, split_unreadable
+from connectors.database.tables.shape import shape_of
+from connectors.database.tables.table import ValueKind
 from connectors.wiring import Wiring
 
 _KEYS_AT_ONCE: Final = 50

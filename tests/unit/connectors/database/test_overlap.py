@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.testing.clock import FakeClock
-from connectors.database.overlap import Overlap
+from connectors.database.streams.overlap import Overlap
 
 
 class Table:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from agent.model import Value
-from connectors.database.pages import Pages, Shape
-from connectors.database.table import Column, Table, ValueKind, column_expression
+from connectors.database.tables.pages import Pages, Shape
+from connectors.database.tables.table import Column, Table, ValueKind, column_expression
 
 DIALECTS = {
     "postgresql": (postgresql.dialect(paramstyle="pyformat"), True),

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from agent.errors import SourceGone
 from agent.model import START, Position
-from connectors.database.keys import read_key
 from connectors.database.position import Belonging, Load, Poll, Walk
+from connectors.database.tables.keys import read_key
 
 BELONGING = Belonging("public.qszt", ("bdcdyh", "xh"), "updated_at", None)
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.binary()

@@ -10,9 +10,9 @@ from datetime import date, datetime, timedelta
 from typing import Final
 
 from agent.model import Value
-from connectors.database.dialect import Database, Session
-from connectors.database.pages import Pages
-from connectors.database.table import ValueKind
+from connectors.database.dialects.base import Database, Session
+from connectors.database.tables.pages import Pages
+from connectors.database.tables.table import ValueKind
 
 _NEWEST_ROWS: Final = 10_000
 """The margin for cursors that are not times: that many of the newest rows are read again."""

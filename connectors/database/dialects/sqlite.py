@@ -12,9 +12,9 @@ from typing import Any, Final
 from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.i18n import N_
 from agent.model import Value
-from connectors.database.dialect import Database, Row, Session, change_columns, first_line, refused, too_slow, unavailable
+from connectors.database.dialects.base import Database, Row, Session, change_columns, first_line, refused, too_slow, unavailable
 from connectors.database.settings import SqliteConnection
-from connectors.database.table import Column, Table, ValueKind
+from connectors.database.tables.table import Column, Table, ValueKind
 
 _BUSY_SECS: Final = 5.0
 _STEPS: Final = 10_000

@@ -9,7 +9,7 @@ from typing import Final
 
 from agent.i18n import N_
 from agent.model import Unreadable, Value
-from connectors.database.dialect import Row
+from connectors.database.dialects.base import Row
 
 _INSTANTS: Final = re.compile(r"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?\+\d\d:\d\d\n)+", re.ASCII)
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
 from agent.model import Value
-from connectors.database.table import Column, Table, column_expression, table_expression
+from connectors.database.tables.table import Column, Table, column_expression, table_expression
 
 Expression = ColumnElement[Any]
 

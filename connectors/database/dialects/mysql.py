@@ -15,9 +15,9 @@ from sqlalchemy.dialects import mysql
 
 from agent.errors import HuitongError, SourceRefused
 from agent.model import Value
-from connectors.database.dialect import Database, Row, Session, refused, too_slow, unavailable
+from connectors.database.dialects.base import Database, Row, Session, refused, too_slow, unavailable
 from connectors.database.settings import MysqlConnection
-from connectors.database.table import Column, Table, ValueKind, column_expression, standard_kind
+from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind
 
 _DECODERS: Final[dict[Any, Callable[[str], Value]]] = {
     FIELD_TYPE.TINY: int,

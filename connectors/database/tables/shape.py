@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from agent.errors import SourceRefused
 from agent.i18n import N_
-from connectors.database.dialect import Database, Session
-from connectors.database.pages import Shape
+from connectors.database.dialects.base import Database, Session
 from connectors.database.settings import DatabaseFrom
-from connectors.database.table import inspect_table
+from connectors.database.tables.pages import Shape
+from connectors.database.tables.table import inspect_table
 
 
 def shape_of(database: Database, session: Session, settings: DatabaseFrom, wanted: Sequence[str]) -> Shape:

@@ -16,9 +16,9 @@ from sqlalchemy.dialects import postgresql
 
 from agent.errors import HuitongError, SourceRefused
 from agent.model import Value
-from connectors.database.dialect import Database, Row, Session, change_columns, refused, too_slow, unavailable
+from connectors.database.dialects.base import Database, Row, Session, change_columns, refused, too_slow, unavailable
 from connectors.database.settings import PostgresConnection
-from connectors.database.table import Column, Table, ValueKind, column_expression
+from connectors.database.tables.table import Column, Table, ValueKind, column_expression
 
 _TYPED: Final = frozenset({"int2", "int4", "int8", "oid", "bool", "float4", "float8", "bytea"})
 """Types that become Python values; all others come as the text PostgreSQL writes, which keeps every digit."""

@@ -15,8 +15,8 @@ from sqlalchemy import pool, types
 from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.i18n import N_
 from agent.model import Value
-from connectors.database.pages import Statement
-from connectors.database.table import Column, Table, ValueKind, column_expression, standard_kind, table_expression
+from connectors.database.tables.pages import Statement
+from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind, table_expression
 
 Row = tuple[Value, ...]
 

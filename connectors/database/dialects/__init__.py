@@ -1,0 +1,1 @@
+"""What differs between databases: one module each, and what they share in `base`."""
