@@ -83,6 +83,18 @@ class FirstLoadCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class WalkCompleted(Event):
+    """A comparison or backfill is through: rows covered, found late (nothing but the walk saw them), deleted, held back."""
+
+    flow: str
+    kind: str
+    covered: int
+    late: int
+    deleted: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
 class FlowPaused(Event):
     """A flow stopped and says why; `by` is operator, disk, hub or source, `error` what it met, where it met something."""
 

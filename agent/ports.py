@@ -25,6 +25,7 @@ from agent.model import (
     Position,
     Receipt,
     Settled,
+    WalkOrder,
 )
 
 
@@ -96,6 +97,26 @@ class Keyed(Protocol):
 
 
 @runtime_checkable
+class Walkable(Protocol):
+    """A source that can be read from one end to the other while its changes flow on; beside `Source`, `Keyed` too."""
+
+    def wants_walk(self, after: Position) -> bool:
+        """Tell whether reading on after a position finds nothing unless a walk begins: the source tells nothing of changes."""
+        ...
+
+    def begin_walk(self, after: Position, order: WalkOrder) -> Position:
+        """Return the position from which reading goes on as after `after`, and walks. One that is under way is given up.
+
+        Called by the thread that calls `read`.
+        """
+        ...
+
+    def count(self, order: WalkOrder) -> int:
+        """Return how many rows a walk would read. Reads the source. Raises SourceUnavailable, SourceRefused."""
+        ...
+
+
+@runtime_checkable
 class Sampled(Protocol):
     """A source whose `open` or `read` leaves traces, and which therefore has another way to show some rows; beside `Source`."""
 
@@ -145,6 +166,41 @@ class CaptureLog(Protocol):
 
     def flows(self) -> Sequence[FlowState]:
         """Return every flow the store knows, by name, without its memory: what a hello tells the hub."""
+        ...
+
+
+class KeyLedger(Protocol):
+    """What the key ledger knows of a whole flow: what a comparison of a table asks. Callable from any thread.
+
+    Only committed rows are seen, those of the last append whose future is done included. Each question reads the ledger of
+    its flow once, about a second for some millions of keys. A flow nobody opened has no rows.
+
+    A key is in the chunk it was last placed in (`Append.placed`), or in none. Ordinals are compared within the epoch: what was
+    captured in an earlier one is older than every ordinal of this one. So a comparison never goes on across epochs.
+    """
+
+    def alive(self, flow: str) -> int:
+        """Return how many keys are not deleted."""
+        ...
+
+    def unplaced(self, flow: str, before: int, after: str, limit: int) -> Sequence[str]:
+        """Return keys > `after`, in the order of their text, at most `limit`; none means that there are none.
+
+        They are those in no chunk that are not deleted and whose ordinal is < `before`. Reads on from `after`, so that all
+        pages together read the ledger once.
+        """
+        ...
+
+    def count_unplaced(self, flow: str, before: int) -> int:
+        """Return how many keys all pages of `unplaced` have together."""
+        ...
+
+    def touched(self, flow: str, since: int) -> frozenset[int]:
+        """Return the chunks that have a key, deleted or not, whose ordinal is >= `since`."""
+        ...
+
+    def unplace(self, flow: str) -> Future[None]:
+        """Take every key out of its chunk: the next walk starts from nothing. Costs the same however many keys there are."""
         ...
 
 

@@ -34,6 +34,13 @@ BUILTIN: Final[Mapping[str, Kind]] = MappingProxyType(
                 "mysql": "connectors.database.settings:MysqlConnection",
                 "mariadb": "connectors.database.settings:MysqlConnection",
                 "sqlite": "connectors.database.settings:SqliteConnection",
+                "oracle": "connectors.database.servers:OracleConnection",
+                "sqlserver": "connectors.database.servers:SqlServerConnection",
+                "dameng": "connectors.database.servers:DamengConnection",
+                "kingbase": "connectors.database.servers:KingbaseConnection",
+                "opengauss": "connectors.database.servers:OpengaussConnection",
+                "gaussdb": "connectors.database.servers:OpengaussConnection",
+                "oceanbase": "connectors.database.servers:OceanbaseConnection",
             },
         ),
         "file_drop": Kind(

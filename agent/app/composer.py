@@ -121,6 +121,7 @@ class Composer:
             about,
             source=build_source(plan, around),
             log=self.store,
+            ledger=self.store,
             writer_for=lambda epoch: self.writer(flow, epoch, plan.subject, plan.dataschema),
             events=self.events,
             clock=self.clock,

@@ -6,9 +6,11 @@ that the text 7 and the number 7 stay different records.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import json
+from collections.abc import Callable, Sequence
 from math import isfinite
-from typing import Final
+from typing import Any, Final
 
 from msgspec.json import Encoder
 
@@ -42,6 +44,24 @@ def part(value: Value) -> Part:
 def text(key: Sequence[Part]) -> str:
     """Return the canonical text of one key."""
     return _encode(key).decode()
+
+
+_READ: Final[dict[str, Callable[[str], Value]]] = {
+    "s": str,
+    "n": str,
+    "i": int,
+    "f": float,
+    "o": lambda value: value == "true",
+    "b": lambda value: base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)),
+}
+
+
+def values(key: str, width: int) -> tuple[Value, ...]:
+    """Return the values of canonical key text of `width` parts. Raises ValueError, KeyError for anything else."""
+    parts: Any = json.loads(key)
+    if len(parts) != width:
+        raise ValueError(f"a key of {len(parts)} columns instead of {width}")
+    return tuple(_READ[kind](value) for kind, value in parts)
 
 
 def texts(columns: Sequence[Sequence[str]]) -> list[str]:

@@ -23,28 +23,28 @@ from typing import Final, TypeVar
 from agent.errors import Conflict, Disposition, HuitongError, SourceGone, StoreFull, disposition
 from agent.events import Events, FlowPaused, FlowResumed, SourceLost, SourceOpened
 from agent.i18n import N_
-from agent.model import START, Batch, Counters, FlowState, Position
-from agent.ports import CaptureLog, Clock, Keyed, Source
+from agent.model import START, Batch, Counters, FlowState, Position, WalkKind, WalkOrder
+from agent.ports import CaptureLog, Clock, Keyed, KeyLedger, Source, Walkable
 from agent.retry import Backoff
 from agent.services.capture_again import Letter
 from agent.services.capture_flow import Captured, FlowWriter, FreshLedger, OpenFlow
-from agent.services.capture_gap import POSITION_LOST, REPLACED, note_gap, start_over
+from agent.services.capture_gap import POSITION_LOST, REPLACED, lose
 from agent.services.capture_orders import Orders, Outcome
 from agent.services.capture_plan import CapturePlan, Quarantine
 from agent.services.capture_records import RecordMaker
-from agent.services.capture_source import SourceThread
+from agent.services.capture_source import ROUND_SECS, SourceThread, arrived
 from agent.services.capture_step import OpenItems, Step, StepMaker
+from agent.services.capture_sweep import Sweeper
+from agent.services.capture_walk import Walks
 from agent.services.service import Service
 from agent.wire.control import EpochOpen
 
 T = TypeVar("T")
 
-ROUND_SECS: Final = 1.0
 _CLOSE_SECS: Final = 5.0
 
-BY_SOURCE: Final = "source"
+BY_SOURCE: Final = "source"  # who paused a flow, in events
 BY_DISK: Final = "disk"
-"""Who paused a flow, in events."""
 
 
 class CaptureService(Service):
@@ -56,6 +56,7 @@ class CaptureService(Service):
         *,
         source: Source,
         log: CaptureLog,
+        ledger: KeyLedger,
         writer_for: Callable[[str], FlowWriter],
         events: Events,
         clock: Clock,
@@ -75,13 +76,15 @@ class CaptureService(Service):
         self._maker = StepMaker(plan.flow, RecordMaker(plan.sender, plan.flow, plan.spec), plan.limits, clock)
         self._fresh = FreshLedger()
         self._items: OpenItems | None = None
+        self._walks = Walks(plan.flow, plan.spec.key, plan.most_deletes, ledger=ledger, log=log, clock=clock, events=events)
+        self._sweeper = Sweeper(self._walks, read_keys=self._read_keys)
         self._orders = Orders(
             plan,
             source,
             self._quarantine,
             running=self._running,
             read_keys=self._read_keys,
-            durable=self._make_durable,
+            begin_walk=self._begin_walk,
         )
         self._bell = threading.Event()
         self._due = threading.Event()
@@ -115,9 +118,7 @@ class CaptureService(Service):
 
         The error of the future is Conflict when the flow is not running or its source cannot look up keys.
         """
-        future = self._orders.give_retry(item_ids)
-        self.wake()
-        return future
+        return self._given(self._orders.give_retry(item_ids))
 
     def again(self, letters: Sequence[Letter]) -> Future[Outcome]:
         """Send again what the hub refused for ever, unless a later version is known (see `capture_again`).
@@ -125,9 +126,18 @@ class CaptureService(Service):
         Per letter how it was closed, None when no message can carry it. The error of the future is Conflict when the flow is
         not running.
         """
-        future = self._orders.give_again(letters)
+        return self._given(self._orders.give_again(letters))
+
+    def walk(self, order: WalkOrder) -> Future[None]:
+        """Let the source be compared with what was captured, or part of it be read again.
+
+        The error of the future is Conflict when the flow is not running or its source cannot be walked through.
+        """
+        return self._given(self._orders.give_walk(order))
+
+    def _given(self, order: Future[T]) -> Future[T]:
         self.wake()
-        return future
+        return order
 
     # -- the thread --------------------------------------------------------------------------------------------------
 
@@ -150,7 +160,7 @@ class CaptureService(Service):
         if self._flow is not None:
             flow, self._flow = self._flow, None
             try:
-                flow.harvest(self._after, wait=True)
+                flow.harvest(wait=True)
             except StoreFull:
                 flow.abandon()
         self._thread_of_source.stop(_CLOSE_SECS)
@@ -165,7 +175,7 @@ class CaptureService(Service):
             while True:
                 passes, self._trouble = self._passes, None
                 self._due.set()
-                while self._passes == passes:
+                while self._passes == passes or self._walks.sweeping:
                     self.run_once()
                     if self._paused:
                         raise Conflict(why=self._paused)
@@ -179,31 +189,39 @@ class CaptureService(Service):
     # -- capturing ---------------------------------------------------------------------------------------------------
 
     def _capture(self, flow: OpenFlow) -> None:
-        flow.harvest(self._after)
+        flow.harvest()
         self._check_commits()
+        if self._walks.sweeping:
+            self._due.set()
+            if self._sweeper.advance(flow, self._source, self._passes):
+                return
         if self._reading is None and not self._due.is_set():
             if self._ask(self._source.wait, ROUND_SECS).result():
                 self._due.set()
             return
         if self._due.is_set() and self._stored_pause():
             return
-        if self._reading is None:
-            self._due.clear()
-            self._reading = self._read_after(flow.position)
-        batch = self._arrived(self._reading)
-        if batch is None:
+        if (batch := arrived(self._reading or self._read_on(flow))) is None:
             return
         self._reading = self._read_after(batch.position) if batch.more else None  # while this one is translated
         flow.take(batch)
         if not batch.more:
             self._complete_pass(flow)
 
+    def _read_on(self, flow: OpenFlow) -> Future[Batch]:
+        self._due.clear()
+        source = self._source
+        if isinstance(source, Walkable) and not self._walks.sweeping and self._ask(source.wants_walk, flow.position).result():
+            self._begin_walk(flow, source, WalkOrder(WalkKind.COMPARE))
+        self._reading = self._read_after(flow.position)
+        return self._reading
+
     def _read_after(self, position: Position) -> Future[Batch]:
         return self._ask(self._source.read, position, self._plan.page_rows)
 
     def _complete_pass(self, flow: OpenFlow) -> None:
         """Come to rest: everything read is durable and committed at the source."""
-        flow.harvest(self._after, wait=True)
+        flow.harvest(wait=True)
         while self._commits:
             self._commits.popleft().result()
         self._works()
@@ -230,7 +248,7 @@ class CaptureService(Service):
             if self._paused:
                 return
             self._opening = self._ask(self._open_source, self._state)
-        incarnation = self._arrived(self._opening)
+        incarnation = arrived(self._opening)
         if incarnation is None:
             return
         self._opening = None
@@ -242,6 +260,7 @@ class CaptureService(Service):
             self._lose(state, incarnation, REPLACED, {"before": state.incarnation, "now": incarnation})
             return
         self._fresh.opened(state)
+        self._walks.opened(state)
         writer = self._writer_for(state.epoch)
         self._announce(state, writer)
         if self._items is None:
@@ -254,9 +273,11 @@ class CaptureService(Service):
             writer=writer,
             items=self._items,
             fresh=self._fresh,
+            walks=self._walks,
             events=self._events,
             clock=self._clock,
             in_flight=self._plan.in_flight,
+            tell=self._after,
         )
         self._due.set()
         self._events.emit(SourceOpened(self._plan.flow))
@@ -299,7 +320,7 @@ class CaptureService(Service):
         flow, self._flow = self._flow, None
         if flow is not None:
             try:
-                flow.harvest(self._after, wait=True)
+                flow.harvest(wait=True)
             except HuitongError as of_store:
                 flow.abandon()
                 error = of_store
@@ -313,14 +334,12 @@ class CaptureService(Service):
         self._retry_at = self._clock.monotonic() + backoff.delay(self._attempt, self._random)
 
     def _lose(self, state: FlowState, incarnation: str, kind: str, details: Mapping[str, str]) -> None:
-        """Pause over a gap; when an operator has resumed after it, read from the beginning."""
-        reason = note_gap(self._log, self._clock, state, kind, details)
-        if reason:
-            self._paused = reason
-            self._events.emit(FlowPaused(state.flow, BY_SOURCE, reason))
+        walks = isinstance(self._source, Walkable)
+        self._paused = lose(self._log, self._clock, state, incarnation, kind, details, walks=walks)
+        if self._paused:
+            self._events.emit(FlowPaused(state.flow, BY_SOURCE, self._paused))
         else:
             self._fresh.lost()
-            start_over(self._log, state, incarnation)
 
     def _works(self) -> None:
         """Note that reading and storing work (again)."""
@@ -360,28 +379,22 @@ class CaptureService(Service):
     # -- operators ---------------------------------------------------------------------------------------------------
 
     def _running(self) -> OpenFlow:
-        if self._flow is None:
-            raise Conflict(N_("the flow {flow} is not running now"), flow=self._plan.flow)
-        return self._flow
+        if self._flow is not None:
+            return self._flow
+        raise Conflict(N_("the flow {flow} is not running now"), flow=self._plan.flow)
 
     def _read_keys(self, source: Keyed, keys: Sequence[str]) -> Batch:
         return self._ask(source.read_keys, keys).result()
 
-    def _make_durable(self, flow: OpenFlow, step: Step) -> None:
-        if not step.is_empty:
-            flow.add(step)
-            flow.harvest(self._after, wait=True)
+    def _begin_walk(self, flow: OpenFlow, source: Walkable, order: WalkOrder) -> None:
+        if self._reading is not None:  # it reads on without the walk
+            self._reading.exception()
+            self._reading = None
+            self._due.set()
+        order = self._walks.order(order)
+        flow.begin_walk(self._ask(source.begin_walk, flow.position, order).result(), order)
 
     # -- the source's thread -----------------------------------------------------------------------------------------
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> Future[T]:
         return self._thread_of_source.ask(call, *arguments)
-
-    def _arrived(self, future: Future[T]) -> T | None:
-        """Return a result, None when it takes longer than a round may."""
-        try:
-            return future.result(ROUND_SECS)
-        except TimeoutError:
-            if future.done():
-                raise
-            return None

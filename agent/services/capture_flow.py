@@ -16,13 +16,14 @@ from agent.events import (
     ValuesDoubted,
 )
 from agent.failpoints import failpoint
-from agent.model import Append, Batch, ExchangeMessage, FlowState, LedgerRow, Position, Progress
+from agent.model import Append, Batch, ExchangeMessage, FlowState, LedgerRow, Position, Progress, WalkOrder
 from agent.ports import CaptureLog, Clock
 from agent.services.capture_again import Former, repeat
 from agent.services.capture_messages import BatchLimits, Writer
 from agent.services.capture_pipeline import Pipeline
 from agent.services.capture_quarantine import group_doubts
 from agent.services.capture_step import Context, OpenItems, Step, StepMaker
+from agent.services.capture_walk import Walks
 from agent.wire.control import Control
 
 _TOLD_MOST: Final = 20
@@ -65,7 +66,7 @@ class FreshLedger:
     True from the moment a flow is opened that never gave an ordinal, continues no earlier epoch and has read nothing: its
     ledger is empty. It stays true through the first load, in which no key comes twice (each page begins behind the last key
     of the one before), so a key can never be in the ledger already, and through reconnects, because only this process
-    appends. A load that is resumed by another process asks the ledger.
+    appends. The first change that comes in between ends it; and a load that is resumed by another process asks the ledger.
     """
 
     value: bool = False
@@ -76,12 +77,12 @@ class FreshLedger:
         self.value = untouched or (self.value and not state.loaded)
 
     def lost(self) -> None:
-        """Note that the source is read from its beginning again."""
+        """Note that keys may come that are in the ledger."""
         self.value = False
 
 
 class OpenFlow:
-    """Belongs to the capture thread, and to one opening of the source."""
+    """Belongs to the capture thread, and to one opening of the source. `tell` is called with each step that is durable."""
 
     def __init__(  # noqa: PLR0913 - what it brings together
         self,
@@ -93,9 +94,11 @@ class OpenFlow:
         writer: Writer,
         items: OpenItems,
         fresh: FreshLedger,
+        walks: Walks,
         events: Events,
         clock: Clock,
         in_flight: int,
+        tell: Callable[[Step], None],
     ) -> None:
         self.flow = state.flow
         self.position: Position = state.position  # to read on from
@@ -105,15 +108,20 @@ class OpenFlow:
         self._writer = writer
         self._items = items
         self._fresh = fresh
+        self._walks = walks
         self._events = events
         self._clock = clock
+        self._tell = tell
         self._loading: Progress | None = None
         self._told_at = float("-inf")
 
     def take(self, batch: Batch) -> None:
         """Translate a batch and hand it to the store. Raises SourceRefused, StoreFull, StoreError, Conflict."""
+        if batch.rows and batch.walked is None:
+            self._fresh.lost()
         known = None if self._fresh.value and batch.loading is not None else self._pipeline.known
         step = self._maker.make(batch, self._context, self._writer, known, self._items)
+        step = _remembering(step, self._walks.note(batch, step.append, step.late))
         self.position = batch.position
         self._loading = batch.loading or self._loading
         if step.is_empty and (batch.more or batch.position == self._context.position):
@@ -124,8 +132,19 @@ class OpenFlow:
     def translate_again(self, batch: Batch) -> Step:
         """Return the step for rows that were read once more, apart from the order of reading: the position stays."""
         loading = None if self._context.loaded else Progress(0, None)
-        batch = replace(batch, position=self._context.position, memory={}, loading=loading)
+        batch = replace(batch, position=self._context.position, memory={}, loading=loading, walked=None)
         return self._maker.make(batch, self._context, self._writer, self._pipeline.known, self._items)
+
+    def begin_walk(self, position: Position, order: WalkOrder) -> None:
+        """Go on from a position from which a walk begins. Durable with the next harvest."""
+        self.position = position
+        facts = self._walks.begun(order, self._context.epoch, self._context.counters)
+        self.add(self._noting(position, facts))
+
+    def remember(self, facts: Mapping[str, str]) -> None:
+        """Store facts of the host."""
+        if facts:
+            self.add(self._noting(self._context.position, facts))
 
     def known(self, keys: Sequence[str]) -> Mapping[str, LedgerRow]:
         """Return what the ledger says of these keys when everything in flight is committed."""
@@ -146,12 +165,18 @@ class OpenFlow:
             loaded=self._context.loaded or append.loaded,
         )
 
-    def harvest(self, tell: Callable[[Step], None], *, wait: bool = False) -> None:
-        """Call `tell` for each step that has become durable, then emit its events. Raises what failed."""
+    def make_durable(self, step: Step) -> None:
+        """Hand a step to the store and wait until it is durable."""
+        if not step.is_empty:
+            self.add(step)
+            self.harvest(wait=True)
+
+    def harvest(self, *, wait: bool = False) -> None:
+        """Tell of each step that has become durable, then emit its events. Raises what failed."""
         for step in self._pipeline.harvest(wait=wait):
             self._items.add(step.append.quarantined)
             self._items.discard(step.append.closes)
-            tell(step)
+            self._tell(step)
             for event in self._events_of(step):
                 self._events.emit(event)
 
@@ -160,6 +185,19 @@ class OpenFlow:
         self._pipeline.abandon()
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _noting(self, position: Position, facts: Mapping[str, str]) -> Step:
+        context = self._context
+        append = Append(
+            flow=self.flow,
+            epoch=context.epoch,
+            incarnation=context.incarnation,
+            before=context.counters,
+            after=context.counters,
+            position=position,
+            memory=facts,
+        )
+        return Step(append, (), (), ())
 
     def _events_of(self, step: Step) -> Iterator[Event]:
         append = step.append
@@ -189,6 +227,11 @@ class OpenFlow:
         elif not self._context.loaded and now - self._told_at >= _PROGRESS_SECS:
             self._told_at = now
             yield FirstLoadAdvanced(self.flow, self._loading.done, self._loading.total)
+
+
+def _remembering(step: Step, facts: Mapping[str, str]) -> Step:
+    """Return the step with further facts to store."""
+    return replace(step, append=replace(step.append, memory={**step.append.memory, **facts})) if facts else step
 
 
 def _pass_crash_points(append: Append) -> None:

@@ -1,4 +1,4 @@
-"""A source that lost its place: a numbered gap, a pause, and when an operator resumes, reading from the beginning."""
+"""A source that lost its place: a numbered gap, and reading from the beginning, at once or when an operator has looked at it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ _TEXTS: Final = {
     REPLACED: N_("the source is not the one that was read before"),
     POSITION_LOST: N_("the source no longer knows the position that was reached"),
 }
+
+
+def lose(
+    log: CaptureLog, clock: Clock, state: FlowState, incarnation: str, kind: str, details: Mapping[str, str], *, walks: bool
+) -> str:
+    """Record that a flow lost its place, and let it begin anew as soon as that is right; returns the reason of its pause, if any.
+
+    A source that is the same and can be walked through (`walks`) is compared with what was captured at once. Otherwise an
+    operator has to look first: after `flow resume` the flow begins anew.
+    """
+    if walks and kind == POSITION_LOST:
+        log.open_gap(state.flow, kind, _TEXTS[kind], details)
+    elif reason := note_gap(log, clock, state, kind, details):
+        return reason
+    start_over(log, state, incarnation)
+    return ""
 
 
 def note_gap(log: CaptureLog, clock: Clock, state: FlowState, kind: str, details: Mapping[str, str]) -> str:

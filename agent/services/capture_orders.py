@@ -12,14 +12,13 @@ from typing import TypeVar
 
 from agent.errors import Conflict
 from agent.i18n import N_
-from agent.model import Batch
-from agent.ports import Keyed, Source
+from agent.model import Batch, WalkOrder
+from agent.ports import Keyed, Source, Walkable
 from agent.queries import Closed
 from agent.services import capture_again, capture_retry
 from agent.services.capture_again import Letter
 from agent.services.capture_flow import OpenFlow
 from agent.services.capture_plan import CapturePlan, Quarantine
-from agent.services.capture_step import Step
 
 T = TypeVar("T")
 
@@ -30,8 +29,8 @@ Outcome = Mapping[str, Closed | None]
 class Orders:
     """The orders of one flow. `give_*` are for any thread, `serve` is for the capture thread.
 
-    `running` returns the open flow or raises Conflict, `read_keys` asks the source in its own thread, `durable` makes a step
-    durable.
+    `running` returns the open flow or raises Conflict, `read_keys` asks the source in its own thread, `begin_walk`
+    lets the source begin a walk.
     """
 
     def __init__(
@@ -42,10 +41,11 @@ class Orders:
         *,
         running: Callable[[], OpenFlow],
         read_keys: Callable[[Keyed, Sequence[str]], Batch],
-        durable: Callable[[OpenFlow, Step], None],
+        begin_walk: Callable[[OpenFlow, Walkable, WalkOrder], None],
     ) -> None:
         self._plan, self._source, self._quarantine = plan, source, quarantine
-        self._running, self._read_keys, self._durable = running, read_keys, durable
+        self._running, self._read_keys = running, read_keys
+        self._begin_walk = begin_walk
         self._waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def give_retry(self, item_ids: Sequence[str]) -> Future[Outcome]:
@@ -55,6 +55,10 @@ class Orders:
     def give_again(self, letters: Sequence[Letter]) -> Future[Outcome]:
         """Order that what the hub refused for ever is sent again."""
         return self._give(lambda: self._again(letters))
+
+    def give_walk(self, order: WalkOrder) -> Future[None]:
+        """Order a walk."""
+        return self._give(lambda: self._walk(order))
 
     def serve(self) -> None:
         """Carry out what is waiting. Raises what is wrong with more than the order."""
@@ -66,6 +70,15 @@ class Orders:
             order()
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _walk(self, order: WalkOrder) -> None:
+        flow = self._running()
+        if not isinstance(self._source, Walkable):
+            raise Conflict(
+                N_("this source cannot be compared with what was captured"),
+                hint=N_("only tables can; drop the files again instead"),
+            )
+        self._begin_walk(flow, self._source, order)
 
     def _give(self, act: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
@@ -93,7 +106,7 @@ class Orders:
         items = [item.input for item in found if item.closed_as is None]
         step = flow.translate_again(self._read_keys(source, capture_retry.keys_of(items)))
         outcome = capture_retry.judge(items, step)
-        self._durable(flow, capture_retry.closing(step, outcome))
+        flow.make_durable(capture_retry.closing(step, outcome))
         return {item_id: outcome.get(item_id, before.get(item_id)) for item_id in item_ids}
 
     def _again(self, letters: Sequence[Letter]) -> Outcome:
@@ -102,10 +115,10 @@ class Orders:
         reread = None
         if isinstance(source, Keyed) and keys:
             reread = flow.translate_again(self._read_keys(source, keys))
-            self._durable(flow, reread)
+            flow.make_durable(reread)
         rows = flow.known(keys)
         wanted = capture_again.still_latest(letters, rows, reread)
         step = flow.repeat(wanted, rows, self._plan.limits)
         outcome = capture_again.judge(letters, step.emitted, wanted)
-        self._durable(flow, capture_retry.closing(step, outcome))
+        flow.make_durable(capture_retry.closing(step, outcome))
         return outcome

@@ -1,8 +1,10 @@
 """A batch of a source → records with identity.
 
-Everything runs column-wise, as mapping does: parallel lists, no object for a record. Where the source gives no tokens, the key
-ledger decides: a row equal to what was last captured of its key emits nothing, everything else is a new event with the next
-ordinal. So A → B → A are three events, delete → insert are two, and an overlapping re-read is none.
+Everything runs column-wise, as mapping does: parallel lists, no object for a record. The key ledger decides what is news: a row
+equal to what was last captured of its key emits nothing, everything else is a new event. So A → B → A are three events,
+delete → insert are two, and an overlapping re-read is none. Where the source gives no tokens, the next ordinal stands for one;
+where it does, it says itself whether a change to what was there already is news (a file dropped again) or not (an update that
+touches nothing the map takes).
 """
 
 from __future__ import annotations
@@ -81,7 +83,8 @@ class RecordMaker:
             return Records(first_ordinal=first_ordinal)
         events, mapped = self._mapped(batch)
         unchanged: Sequence[str] = ()
-        if batch.tokens is None and (known is not None or len(set(events.keys)) < len(events.keys)):
+        compared = not batch.repeats if batch.tokens is not None else batch.walked is None or not batch.walked.again
+        if compared and (known is not None or len(set(events.keys)) < len(events.keys)):
             news = _news(events, known)
             unchanged = [key for key, new in zip(events.keys, news, strict=True) if not new]
             events = events.only(news) if unchanged else events

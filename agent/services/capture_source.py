@@ -11,11 +11,14 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from agent.ports import Source
 
 T = TypeVar("T")
+
+ROUND_SECS: Final = 1.0
+"""How long a service that reads a source may be deaf to everything else."""
 
 _Job = tuple[Callable[..., Any], tuple[Any, ...], "Future[Any]"]
 
@@ -63,3 +66,13 @@ class SourceThread:
                 future.set_result(call(*arguments))
             except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
                 future.set_exception(error)
+
+
+def arrived(future: Future[T]) -> T | None:
+    """Return a result, None when it takes longer than a round may."""
+    try:
+        return future.result(ROUND_SECS)
+    except TimeoutError:
+        if future.done():
+            raise
+        return None

@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from agent.mapping.mapper import Rejected
-from agent.model import Append, Batch, Counters, ExchangeMessage, LedgerColumns, LedgerRow, Position, Quarantined
+from agent.model import (
+    Append,
+    Batch,
+    Counters,
+    ExchangeMessage,
+    LedgerColumns,
+    LedgerRow,
+    Placing,
+    Position,
+    Quarantined,
+    WalkKind,
+)
 from agent.ports import Clock
 from agent.queries import Closed
 from agent.services.capture_messages import BatchLimits, Packed, Writer, pack
@@ -77,12 +88,13 @@ class Step:
     put_aside: Sequence[Quarantined]  # also what was known before
     warnings: Sequence[Rejected]
     unchanged: Sequence[str] = ()
+    late: int = 0  # records that capture had its chance to see, and nothing but a walk found
 
     @property
     def is_empty(self) -> bool:
         """Tell whether this step makes nothing durable but a position."""
         step = self.append
-        return not (step.messages or step.quarantined or step.memory or step.closes or step.loaded)
+        return not (step.messages or step.quarantined or step.memory or step.closes or step.loaded or step.placed)
 
 
 class StepMaker:
@@ -118,8 +130,9 @@ class StepMaker:
             unchanged=len(made.unchanged),
             loaded=batch.loading is None and not context.loaded,
             closes=dict.fromkeys(items.of([*emitted, *made.unchanged]), Closed.SUPERSEDED.value),
+            placed=_placed(batch, made),
         )
-        return Step(append, emitted, put_aside, made.warnings, made.unchanged)
+        return Step(append, emitted, put_aside, made.warnings, made.unchanged, _late(batch, made))
 
     def _pack(
         self, made: Records, writer: Writer, sequence: int
@@ -144,3 +157,19 @@ class StepMaker:
         now = self._clock.now()
         unread = [isolation.unreadable(batch, item, now) for item in batch.unreadable]
         return unread + [isolation.rejected(batch, r.row, r.key, r.error, now) for r in rejected]
+
+
+def _placed(batch: Batch, made: Records) -> Placing | None:
+    """Return the keys of a chunk that was read whole. A row that cannot be translated is there too."""
+    if batch.walked is None or batch.walked.chunk is None:
+        return None
+    rejected = [each.key for each in made.rejected if each.key is not None]
+    return Placing(batch.walked.chunk, [*made.keys, *made.unchanged, *rejected])
+
+
+def _late(batch: Batch, made: Records) -> int:
+    """Count the records that are in a batch only because something was missed before."""
+    if batch.walked is None or batch.walked.kind is not WalkKind.COMPARE:
+        return 0
+    settled = batch.walked.settled
+    return len(made.rows) if settled is None else sum(settled[row] for row in made.rows)

@@ -36,7 +36,7 @@ RESTORED = N_("the store was put back from a copy; compare this flow with the hu
 
 @dataclass
 class FlowRow:
-    """A flow, its ledger and its gaps. Ledger values are (row, entry_id of the message that carried it)."""
+    """A flow, its ledger and its gaps. Ledger values are (row, entry_id of the message that carried it), `chunks` are by key."""
 
     flow: str
     epoch: str
@@ -51,6 +51,8 @@ class FlowRow:
     rewrap: bool = False  # messages of an earlier epoch have to be re-wrapped before anything is appended
     ledger: dict[str, tuple[LedgerRow, int]] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
+    begun_after: int = 0  # the last entry of earlier epochs: ledger rows up to it are older than every ordinal of this one
+    chunks: dict[str, int] = field(default_factory=dict)
 
     def state(self, *, with_memory: bool) -> FlowState:
         """Return the flow as the port tells it."""
@@ -181,6 +183,7 @@ class MemoryTables:
         gap = Gap(row.flow, len(row.gaps) + 1, "store_restored", RESTORED, details, now)
         row.gaps.append(gap)
         row.epoch, row.previous_epoch, row.announced, row.counters = epoch, row.epoch, False, Counters()
+        row.begun_after = max(self.messages, default=0)
         return gap
 
     def quarantine(self, item: Quarantined) -> bool:

@@ -1,20 +1,18 @@
 """The store in memory: what unit tests use instead of a database.
 
-It keeps the contract of `CaptureLog` and `Outbox` and of the operators' interventions, proved by the suite that SqliteStore
-passes too. Every message and receipt is really turned into octets and back, so that what would not survive a disk does not
-survive here. Futures are done when they are returned.
+It keeps the contract of `CaptureLog`, `KeyLedger` and `Outbox` and of the operators' interventions, proved by the suite that
+SqliteStore passes too. Every message and receipt is really turned into octets and back, so that what would not survive a disk
+does not survive here. Futures are done when they are returned.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 
-from agent.errors import Conflict, HuitongError, StoreFull
+from agent.errors import Conflict, StoreFull
 from agent.events import DiskLow, DiskRecovered, Events, GapOpened
 from agent.model import (
     Append,
@@ -36,16 +34,15 @@ from agent.model import (
 from agent.ports import Clock
 from agent.queries import Activity, Closed, Operator, Rewrapped
 from agent.testing.clock import FakeClock
-from agent.testing.memory_rows import FlowRow, MemoryTables, MessageRecord
-
-T = TypeVar("T")
+from agent.testing.memory_ledger import MemoryLedger, place
+from agent.testing.memory_rows import FlowRow, MessageRecord
 
 UNSETTLED = (State.PENDING, State.CONFIRMED)
 PURGEABLE = (State.STORED, State.PARTLY_STORED)
 
 
-class MemoryStore:
-    """Implements `ports.CaptureLog`, `ports.Outbox` and the interventions of operators."""
+class MemoryStore(MemoryLedger):
+    """Implements `ports.CaptureLog`, `ports.KeyLedger`, `ports.Outbox` and the interventions of operators."""
 
     def __init__(
         self,
@@ -56,15 +53,13 @@ class MemoryStore:
         clock: Clock | None = None,
         events: Events | None = None,
     ) -> None:
+        super().__init__()
         self.agent_id = agent_id
         self.epoch = epoch
         self.instance = instance
-        self.tables = MemoryTables()
         self._clock = clock or FakeClock()
         self._events = events or Events()
-        self._lock = threading.RLock()
         self._full = False
-        self._failures: list[Exception] = []
 
     # -- what tests do to it -----------------------------------------------------------------------------------------
 
@@ -74,10 +69,6 @@ class MemoryStore:
             return
         self._full = full
         self._events.emit(DiskLow("memory", 0, 1) if full else DiskRecovered("memory", 1))
-
-    def fail_next(self, error: Exception) -> None:
-        """Let the next change fail with `error`."""
-        self._failures.append(error)
 
     def flush(self) -> None:
         """Wait until everything handed over so far is committed: nothing to do here."""
@@ -110,7 +101,7 @@ class MemoryStore:
         """See ports.CaptureLog. A new incarnation starts its first load anew."""
 
         def work() -> None:
-            if self._full and (step.messages or step.quarantined):
+            if self._full and (step.messages or step.quarantined or step.placed):
                 raise StoreFull(path="memory", free_bytes=0, mark_bytes=1)
             row = self._existing(step.flow)
             self._check(row, step)
@@ -121,6 +112,8 @@ class MemoryStore:
             row.memory.update(step.memory)
             for item in step.ledger:
                 row.ledger[item.key] = (replace(item), carriers[item.sequence])
+            if step.placed is not None:
+                place(row, step.placed)
             fresh = [q for q in step.quarantined if self.tables.quarantine(q)]
             for subject, how in step.closes.items():
                 self.tables.close_subject(subject, Closed(how), self._clock.now())
@@ -332,18 +325,6 @@ class MemoryStore:
         return self._do(work)
 
     # -- inside ------------------------------------------------------------------------------------------------------
-
-    def _do(self, work: Callable[[], T]) -> Future[T]:
-        """Run one change. It checks everything before it touches anything, so it happens wholly or not at all."""
-        future: Future[T] = Future()
-        with self._lock:
-            try:
-                if self._failures:
-                    raise self._failures.pop(0)
-                future.set_result(work())
-            except HuitongError as error:
-                future.set_exception(error)
-        return future
 
     def _flow(self, flow: str) -> FlowRow:
         return self.tables.flows.setdefault(flow, FlowRow(flow, self.epoch))

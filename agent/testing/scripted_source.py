@@ -17,7 +17,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from agent.model import START, Batch, Finding, FlowState, Op, Position, Progress, Unreadable, Value
+from agent.model import START, Batch, Finding, FlowState, Op, Position, Progress, Unreadable, Value, Walked, WalkKind
 
 Row = tuple[Value, ...]
 Call = Literal["open", "wait", "read", "read_keys", "commit", "check", "close"]
@@ -196,4 +196,5 @@ class ScriptedSource:
             unreadable=[change.unreadable for change in changes if change.unreadable is not None],
             more=more or loading is not None,
             loading=loading,
+            walked=Walked(WalkKind.LOAD) if loading is not None else None,
         )

@@ -1,54 +1,48 @@
-"""Where a table source has got to.
+"""Where a table source has got to: the mark of its stream and, while the table is walked through by key, the place of the walk.
 
-A first load walks the table by key (`Load`). Afterwards a table with a cursor is polled by (cursor, key) (`Poll`); one without
-is walked again from end to end on every run (`Walk`). Positions are JSON; they name what they belong to, so that a change of
-table, key, cursor or condition is noticed instead of silently reading from a place that means something else now.
+Positions are JSON; they name what they belong to, so that a change of table, key, cursor or condition is noticed instead of
+silently reading from a place that means something else now.
 """
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from agent.errors import SourceGone, SourceRefused
 from agent.i18n import N_
-from agent.model import START, Position, Value
-
-Place = tuple[Value, ...]
-"""Values of the key, or of the cursor and the key, of the last row read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """In the first load: `after` this key, None at its beginning. Polling will start above `low`, None for everything."""
-
-    after: Place | None
-    low: Value
-    done: int
-
-
-@dataclass(frozen=True, slots=True)
-class Poll:
-    """Polling: everything up to `low` is settled; in the middle of a round `at` is (cursor, *key) of the last row."""
-
-    low: Value
-    at: Place | None = None
+from agent.model import START, Position, WalkKind
+from connectors.database.streams.stream import Mark
+from connectors.database.tables.values import Place, from_json, to_json
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Walking through a table without a cursor: `after` this key, None between two rounds."""
+    """In a walk through the table by key: `after` this key, None at its beginning; `chunk` is the number of the next part.
 
+    `condition` leaves rows out of a backfill, in the SQL of the source. `certain` tells that the source itself said that rows
+    went (a truncated table), so that nobody has to be asked whether that can be.
+    """
+
+    kind: WalkKind
     after: Place | None = None
+    done: int = 0
+    chunk: int = 1
+    condition: str = ""
+    again: bool = False  # a backfill that sends also what is known
+    certain: bool = False
 
 
-Reached = Load | Poll | Walk
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where a source has got to: in this mode, up to this mark, and in this walk, if any."""
 
-_KINDS: Final = {"load": Load, "poll": Poll, "walk": Walk}
+    mode: str
+    mark: Mark
+    walk: Walk | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +56,10 @@ class Belonging:
 
     def encode(self, reached: Reached) -> Position:
         """Return the position as stored. Raises SourceRefused for values that cannot be stored."""
-        kind = type(reached).__name__.lower()
-        members = {name: _encode(getattr(reached, name)) for name in type(reached).__slots__}
-        text = json.dumps({"of": self._names(), kind: members}, ensure_ascii=False, separators=(",", ":"))
+        stored: dict[str, Any] = {"of": self._names(), "mode": reached.mode, "mark": reached.mark}
+        if reached.walk is not None:
+            stored["walk"] = asdict(reached.walk) | {"after": to_json(reached.walk.after)}
+        text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -82,12 +77,12 @@ class Belonging:
         try:
             stored = json.loads(position)
             names = stored.pop("of")
-            ((kind, members),) = stored.items()
-            reached: Reached = _KINDS[kind](**{name: _decode(value) for name, value in members.items()})
+            walk = stored.pop("walk", None)
+            reached = Reached(**stored, walk=None if walk is None else _walk(walk))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise _gone(position, N_("it is not a position of a table")) from error
+            raise gone(position, N_("it is not a position of a table")) from error
         if names != self._names():
-            raise _gone(position, N_("table, key, cursor or condition of the flow were changed"))
+            raise gone(position, N_("table, key, cursor or condition of the flow were changed"))
         return reached
 
     def _names(self) -> list[Any]:
@@ -96,18 +91,10 @@ class Belonging:
         return [self.table, list(self.key), self.cursor or "", where]
 
 
-def _gone(position: Position, why: str) -> SourceGone:
-    # A position holds key values: only the beginning of its digest is shown.
+def _walk(stored: dict[str, Any]) -> Walk:
+    return Walk(**(stored | {"kind": WalkKind(stored["kind"]), "after": from_json(stored["after"])}))
+
+
+def gone(position: str, why: str) -> SourceGone:
+    """Return the error for a position that is lost. It holds key values, so only the beginning of its digest is shown."""
     return SourceGone(position=hashlib.sha256(position.encode(errors="replace")).hexdigest()[:8], why=why)
-
-
-def _encode(value: Value | Place) -> Any:
-    if isinstance(value, tuple):
-        return [_encode(item) for item in value]
-    return {"b": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
-
-
-def _decode(value: Any) -> Any:
-    if isinstance(value, list):
-        return tuple(_decode(item) for item in value)
-    return base64.b64decode(value["b"], validate=True) if isinstance(value, dict) else value

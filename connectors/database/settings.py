@@ -18,7 +18,9 @@ TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 class ServerConnection(SettingsModel):
     """What connections to a database server have in common. Sessions are always opened read-only."""
 
-    type: Literal["postgres", "mysql", "mariadb"] = setting(N_("type of the connection"), examples=("postgres",))
+    type: Literal[
+        "postgres", "mysql", "mariadb", "oracle", "sqlserver", "dameng", "kingbase", "opengauss", "gaussdb", "oceanbase"
+    ] = setting(N_("type of the connection"), examples=("postgres",))
     host: Host = setting(N_("host name or address"), examples=("10.1.2.3",))
     port: int = setting(N_("port"), default=0, ge=1, le=65535, examples=("5432",))
     database: str = setting(N_("name of the database"), examples=("registry",), min_length=1, max_length=128)
@@ -78,8 +80,11 @@ class SqliteConnection(SettingsModel):
     )
 
 
+Mode = Literal["auto", "trigger", "slot", "binlog", "watermark", "polling", "compare"]
+
+
 class DatabaseFrom(SettingsModel):
-    """A table as a source: paged by key for the first load, then polled by its cursor column."""
+    """A table as a source: a first load by key, then its changes, seen in the way `mode` says."""
 
     connection: ConnectionName = setting(N_("name of the connection"), examples=("registry",))
     table: TableName = setting(N_("table or view, with its schema"), examples=("public.qszt",))
@@ -98,6 +103,22 @@ class DatabaseFrom(SettingsModel):
             "read and compared on every run."
         ),
         examples=("updated_at",),
+    )
+    mode: Mode = setting(
+        N_("how changes are seen"),
+        default="auto",
+        more=N_(
+            "trigger: a change log that triggers fill (huitong source ddl); slot: the log of PostgreSQL; binlog: that of MySQL "
+            "and MariaDB; watermark: by cursor, up to the oldest open transaction; polling: by cursor, looking back; compare: by "
+            "reading everything. auto takes the best that the account and the database allow, and doctor says which."
+        ),
+        examples=("auto", "trigger"),
+    )
+    keep: Annotated[Duration, lasting("0s", "90d")] = setting(
+        N_("how long entries stay in the change log after they were captured"),
+        default=timedelta(days=7),
+        more=N_("At least as long as the agent may be put back to a backup."),
+        examples=("7d",),
     )
     every: Annotated[Duration, lasting("10ms", "7d")] | None = setting(
         N_("time between two polls"), default=None, more=N_("Either this or cron."), examples=("30s",)

@@ -1,65 +1,100 @@
-"""A table as a source: a first load by key, then polling by cursor and key."""
+"""A table as a source: a walk through it by key, woven together with the stream of its changes.
+
+The two must not contradict each other. While a stream is exact, a page that the walk read is kept back until the stream has
+passed everything that was visible when the page was read (its head); rows whose key came by in the stream meanwhile are then
+taken out, because the stream told them. So no row of a walk is older than what was captured before it, and none is told twice.
+A stream of states needs none of this: whatever is read later is newer, and the key ledger of the host knows what is not.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Final, Self
+from dataclasses import dataclass, field, replace
+from typing import Self
 
-from agent.errors import SourceRefused
-from agent.i18n import N_
-from agent.model import Batch, Finding, FlowState, Position, Progress, Unreadable, Value
+from agent.errors import SourceGone
+from agent.model import START, Batch, Finding, FlowState, Position, Progress, WalkKind, WalkOrder
 from agent.ports import Clock
+from connectors.database.batches import BatchMaker
+from connectors.database.chunks import Chunks
 from connectors.database.connect import database_of
-from connectors.database.dialects.base import Database, Row, Session
-from connectors.database.position import Belonging, Load, Place, Poll, Reached, Walk
+from connectors.database.dialects.base import Database, Session
+from connectors.database.position import Belonging, Reached, Walk
 from connectors.database.settings import DatabaseFrom
-from connectors.database.streams.margin import start_of_polling
-from connectors.database.streams.overlap import Overlap
-from connectors.database.tables.keys import read_key
-from connectors.database.tables.pages import Pages, Statement
-from connectors.database.tables.rows import instants, split_unreadable
+from connectors.database.streams.choose import Chosen, choose
+from connectors.database.streams.stream import Changes, Mark
+from connectors.database.tables.pages import Pages
+from connectors.database.tables.reader import TableReader
 from connectors.database.tables.shape import shape_of
-from connectors.database.tables.table import ValueKind
+from connectors.database.tables.values import Place
+from connectors.database.walk import Part, Walker
 from connectors.wiring import Wiring
 
-_KEYS_AT_ONCE: Final = 50
+_NOTED_SECS = 60.0
+"""How often the mark of a stream is stored that moves on although nothing of ours changes."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A step of the walk that waits for the stream to pass its head; `touched` are keys that came by meanwhile."""
+
+    of: Walk
+    part: Part
+    head: Mark
+    touched: set[Place] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Open:
+    """What exists while the source is open."""
+
+    session: Session
+    reader: TableReader
+    chosen: Chosen
+    walker: Walker
+    batches: BatchMaker
+    total: int | None
+    fresh: bool  # nothing was ever captured of this flow
 
 
 class DatabaseSource:
-    """Implements ports.Source for one table. What the modes of reading mean is told in `position` and `overlap`."""
+    """Implements ports.Source, Keyed and Walkable for one table."""
 
-    def __init__(self, settings: DatabaseFrom, database: Database, columns: Sequence[str], clock: Clock) -> None:
+    def __init__(self, flow: str, settings: DatabaseFrom, database: Database, columns: Sequence[str], clock: Clock) -> None:
+        self._flow = flow
         self._settings = settings
         self._database = database
         self._wanted = tuple(columns)
+        self._clock = clock
         self._belonging = Belonging(settings.table, settings.key, settings.cursor, settings.where)
-        self._overlap = Overlap(clock, settings.overlap.total_seconds())
         self._news = threading.Event()
-        self._session: Session | None = None
-        self._pages: Pages | None = None
-        self._total: int | None = None
-        self._tip: Position | None = None  # where polling has got to: reading on from there continues what memory knows
-        self._now: str | None = None  # of the database, when it was last asked
-        self._newest: Value = None  # cursor value of the round so far
+        self._now: _Open | None = None
+        self._held: _Held | None = None
+        self._ahead: tuple[Mark, Mark] | None = None  # a stored mark, and how far the stream has got without any news
+        self._begun: Reached | None = None  # where a flow begins of which nothing is stored yet
+        self._noted_at = 0.0
+        self._polled_at = 0.0
 
     @classmethod
     def build(cls, wiring: Wiring[DatabaseFrom]) -> Self:
         """Return the source of a flow, unopened."""
-        return cls(wiring.settings, database_of(wiring), wiring.columns, wiring.clock)
+        return cls(wiring.flow, wiring.settings, database_of(wiring), wiring.columns, wiring.clock)
 
     # -- ports.Source ------------------------------------------------------------------------------------------------
 
     def open(self, state: FlowState) -> str:
         """See ports.Source."""
         self.close()
-        self._session = self._database.connect()
-        self._pages = Pages(shape_of(self._database, self._session, self._settings, self._wanted))
-        self._total = None
-        if not state.loaded and self._settings.where is None:
-            self._total = self._database.estimate(self._session, self._pages.shape.table)
-        self._tip = self._now = self._newest = None
-        return self._database.incarnation(self._session)
+        session = self._database.connect()
+        try:
+            self._now = self._opened(session, state)
+            self._polled_at = self._clock.monotonic()
+            return self._database.incarnation(session)
+        except BaseException:
+            session.close()
+            self._now = None
+            raise
 
     def wait(self, timeout_secs: float) -> bool:
         """See ports.Source: a table says nothing by itself, so only `wake` ends the wait early."""
@@ -74,36 +109,25 @@ class DatabaseSource:
     def read(self, after: Position, limit: int) -> Batch:
         """See ports.Source. Rows that may still have changed unseen come again; the key ledger of the host knows them."""
         limit = min(limit, self._settings.page_rows)
-        match self._belonging.decode(after):
-            case None:
-                return self._load(Load(None, self._start_of_polling(), 0), limit)
-            case Load() as reached:
-                return self._load(reached, limit)
-            case Walk() as reached:
-                return self._walk(reached, limit)
-            case Poll() as reached:
-                if after != self._tip:
-                    self._overlap.restart(reached.low)
-                batch = self._poll(reached, after, limit)
-                self._tip = batch.position
-                return batch
+        reached = self._reached(after)
+        if self._held is not None and self._held.of != reached.walk:
+            self._held = None
+        if reached.walk is None:
+            return self._changes(reached, after, limit)
+        if self._open.chosen.stream.exact:
+            return self._woven(reached, after, limit)
+        return self._in_turn(reached, limit)
 
     def read_keys(self, keys: Sequence[str]) -> Batch:
         """Return the rows with these keys (canonical key text) as they are now. The position of the batch means nothing."""
-        columns = self._open_pages.shape.key
-        rows: list[Row] = []
-        for start in range(0, len(keys), _KEYS_AT_ONCE):
-            some = keys[start : start + _KEYS_AT_ONCE]
-            values = {
-                f"k{n}_{i}": self._database.comparable(column, value)
-                for n, key in enumerate(some)
-                for i, (column, value) in enumerate(zip(columns, read_key(key, len(columns)), strict=True))
-            }
-            rows += self._rows(self._open_pages.matching(len(some)), len(some) + 1, values)
-        return self._batch(rows, Position(""), more=False)
+        page = self._open.reader.with_keys(keys)
+        return self._open.batches.of_page(page, Position(""))
 
     def commit(self, position: Position) -> None:
-        """See ports.Source: reading leaves no trace in a table."""
+        """See ports.Source."""
+        reached = self._belonging.decode(position)
+        if reached is not None and reached.mode == self._open.chosen.mode:
+            self._open.chosen.stream.commit(reached.mark)
 
     def check(self) -> Sequence[Finding]:
         """See ports.Source."""
@@ -113,138 +137,163 @@ class DatabaseSource:
 
     def close(self) -> None:
         """See ports.Source."""
-        if self._session is not None:
-            session, self._session, self._pages = self._session, None, None
-            session.close()
+        if self._now is not None:
+            now, self._now = self._now, None
+            now.chosen.stream.close()
+            now.session.close()
+        self._held = self._ahead = self._begun = None
 
-    # -- the three ways to read --------------------------------------------------------------------------------------
+    # -- ports.Walkable ----------------------------------------------------------------------------------------------
 
-    def _load(self, place: Load, limit: int) -> Batch:
-        rows, after = self._by_key(place.after, limit)
-        done = place.done + len(rows)
-        reached: Reached = Walk() if self._settings.cursor is None else Poll(place.low)
-        if after is not None:
-            reached = Load(after, place.low, done)
-        loading = Progress(done, done if after is None else self._estimate(done))
-        return self._batch(rows, self._belonging.encode(reached), more=not isinstance(reached, Walk), loading=loading)
+    def wants_walk(self, after: Position) -> bool:
+        """See ports.Walkable."""
+        return self._open.chosen.walks and after != START and self._reached(after).walk is None
 
-    def _walk(self, place: Walk, limit: int) -> Batch:
-        rows, after = self._by_key(place.after, limit)
-        return self._batch(rows, self._belonging.encode(Walk(after)), more=after is not None)
+    def begin_walk(self, after: Position, order: WalkOrder) -> Position:
+        """See ports.Walkable."""
+        reached = self._reached(after)
+        walk = Walk(order.kind, condition=order.condition, again=order.again, certain=order.certain)
+        self._open.walker.changed = order.changed
+        return self._belonging.encode(replace(reached, walk=walk))
 
-    def _poll(self, place: Poll, after: Position, limit: int) -> Batch:
-        if place.at is None:
-            low = self._overlap.begin_round()
-            statement = self._open_pages.poll(low=low is not None, resumed=False, inclusive=self._coarse)
-            rows = self._rows(statement, limit, {"low": low})
-        else:
-            statement = self._open_pages.poll(low=False, resumed=True, inclusive=False)
-            rows = self._rows(statement, limit, self._at(place.at, cursor=True))
-        self._newest = self._newest_past(rows, self._newest if place.at is not None else None)
-        if len(rows) == limit:
-            reached = Poll(self._overlap.low, (self._cursor_of(rows[-1]), *self._key_of(rows[-1])))
-            return self._batch(rows, self._belonging.encode(reached), more=True)
-        self._overlap.complete_round(self._newest)
-        if not rows and place.at is None:
-            return self._batch(rows, after, more=False)
-        return self._batch(rows, self._belonging.encode(Poll(self._overlap.low)), more=False)
+    def count(self, order: WalkOrder) -> int:
+        """See ports.Walkable."""
+        return self._reader_for(order.condition).count()
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def _changes(self, reached: Reached, after: Position, limit: int) -> Batch:
+        """Read on in the stream alone."""
+        changes = self._read_stream(reached.mark, limit)
+        walk = self._walk_after(changes)
+        if changes.rows or changes.more or walk is not None:
+            self._noted_at = self._clock.monotonic()
+            return self._batch_of(changes, Reached(reached.mode, changes.mark, walk))
+        self._ahead = (reached.mark, changes.mark)
+        now = self._clock.monotonic()
+        if changes.mark == reached.mark or now - self._noted_at < _NOTED_SECS:
+            return self._open.batches.nothing(after)
+        self._noted_at = now
+        return self._open.batches.nothing(self._belonging.encode(Reached(reached.mode, changes.mark)))
+
+    def _woven(self, reached: Reached, after: Position, limit: int) -> Batch:
+        """Read a part of the walk, and give it once the stream has passed its head."""
+        assert reached.walk is not None
+        held = self._held
+        if held is None:
+            part = self._open.walker.step(reached.walk, limit)
+            held = self._held = _Held(reached.walk, part, self._open.chosen.stream.head())
+        changes = self._read_stream(reached.mark, limit)
+        again = self._walk_after(changes)
+        if changes.rows or again is not None:
+            held.touched.update(map(self._open.reader.key_of, changes.rows))
+            return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
+        if changes.mark != reached.mark:
+            self._ahead = (reached.mark, changes.mark)
+        if not self._open.chosen.stream.covers(changes.mark, held.head):
+            return self._open.batches.nothing(after, more=True)
+        self._held = None
+        page = held.part.page
+        if held.touched:
+            page = replace(page, rows=[row for row in page.rows if self._open.reader.key_of(row) not in held.touched])
+        return self._batch_of_part(replace(held.part, page=page), replace(reached, mark=changes.mark))
+
+    def _in_turn(self, reached: Reached, limit: int) -> Batch:
+        """Read changes when it is time for them, otherwise the next part of the walk."""
+        assert reached.walk is not None
+        stream = self._open.chosen.stream
+        every = self._settings.every.total_seconds() if self._settings.every else float("inf")
+        if self._clock.monotonic() - self._polled_at >= every and not self._open.chosen.walks:
+            changes = self._read_stream(reached.mark, limit)
+            if not changes.more:
+                self._polled_at = self._clock.monotonic()
+            if changes.rows:
+                return self._batch_of(changes, Reached(reached.mode, changes.mark, reached.walk))
+        part = self._open.walker.step(reached.walk, limit)
+        if reached.walk.kind is WalkKind.COMPARE and (settled := getattr(stream, "settled", None)):
+            part = replace(part, walked=replace(part.walked, settled=settled(reached.mark, part.page.rows)))
+        return self._batch_of_part(part, reached)
+
+    def _read_stream(self, mark: Mark, limit: int) -> Changes:
+        if self._ahead is not None and self._ahead[0] == mark:
+            mark = self._ahead[1]
+        return self._open.chosen.stream.read(mark, limit)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _by_key(self, after: Place | None, limit: int) -> tuple[Sequence[Row], Place | None]:
-        """Return a page and where the next one begins, None after the last. Rows without a key are a page before all others."""
-        if after is None and any(column.nullable for column in self._open_pages.shape.key):
-            return self._keyless(limit), ()
-        statement = self._open_pages.load(resumed=bool(after))
-        rows = self._rows(statement, limit, self._at(after, cursor=False) if after else {})
-        return rows, self._key_of(rows[-1]) if len(rows) == limit else None
-
-    def _at(self, place: Place, *, cursor: bool) -> dict[str, Value]:
-        names = [f"k{index}" for index in range(len(self._settings.key))]
-        return dict(zip(["c", *names] if cursor else names, place, strict=True))
-
-    def _rows(self, statement: Statement, limit: int, values: dict[str, Value]) -> Sequence[Row]:
-        assert self._session is not None, "the source is not open"
-        rows = self._session.page(statement, limit=limit, **values)
-        shape = self._open_pages.shape
-        if not shape.table.is_unique(self._settings.key) and len({self._key_of(row) for row in rows}) < len(rows):
-            raise SourceRefused(
-                N_("the key ({key}) is not unique: two rows of {table} share it"),
-                hint=N_("name the columns that tell any two rows apart as the key of the flow"),
-                key=", ".join(self._settings.key),
-                table=self._settings.table,
-            )
-        return rows
-
-    def _keyless(self, limit: int) -> Sequence[Row]:
-        """Return the rows with NULL in their key: the host quarantines them, so that they do not go unseen."""
-        assert self._session is not None, "the source is not open"
-        rows = self._session.page(self._open_pages.keyless(), limit=limit)
-        if len(rows) == limit:
-            raise SourceRefused(
-                N_("{count} or more rows of {table} have no value in the key ({key})"),
-                hint=N_("name columns that are always filled as the key, or leave these rows out with a condition (where)"),
-                count=limit,
-                table=self._settings.table,
-                key=", ".join(self._settings.key),
-            )
-        return rows
-
-    def _batch(self, rows: Sequence[Row], position: Position, *, more: bool, loading: Progress | None = None) -> Batch:
-        shape = self._open_pages.shape
-        names = tuple(column.name for column in shape.columns)
-        unreadable: Sequence[Unreadable] = ()
-        if self._session is not None and self._session.suspicious:
-            rows, unreadable = split_unreadable(rows, names)
-        shown = self._database.canonical(rows, shape.columns)
-        cursor = shape.cursor
-        times = instants(shown, names.index(cursor.name)) if cursor is not None and cursor.kind is ValueKind.INSTANT else None
-        return Batch(
-            entity=self._settings.table,
-            columns=names,
-            rows=shown,
-            position=position,
-            times=times,
-            unreadable=unreadable,
-            more=more,
-            loading=loading,
+    def _opened(self, session: Session, state: FlowState) -> _Open:
+        shape = shape_of(self._database, session, self._settings, self._wanted)
+        reader = TableReader(self._database, session, Pages(shape))
+        total = None
+        if not state.loaded and self._settings.where is None:
+            total = self._database.estimate(session, shape.table)
+        return _Open(
+            session=session,
+            reader=reader,
+            chosen=choose(self._flow, self._settings, reader, self._clock, _mode_of(self._belonging, state)),
+            walker=Walker(reader, self._reader_for, Chunks(state.memory), self._clock),
+            batches=BatchMaker(self._database, shape, self._settings.table),
+            total=total,
+            fresh=state.counters.next_ordinal == 1,
         )
 
-    def _start_of_polling(self) -> Value:
-        if self._settings.cursor is None:
-            return None
-        assert self._session is not None
-        return start_of_polling(self._database, self._session, self._open_pages, self._settings.overlap)
+    def _reached(self, after: Position) -> Reached:
+        """Return where reading goes on: at the beginning, or in another mode than before, with a walk through everything."""
+        reached = self._belonging.decode(after)
+        mode = self._open.chosen.mode
+        if reached is not None and reached.mode == mode:
+            return reached
+        if self._begun is None:
+            kind = WalkKind.LOAD if reached is None and self._open.fresh else WalkKind.COMPARE
+            self._begun = Reached(mode, self._open.chosen.stream.begin(), Walk(kind))
+        return self._begun
 
-    def _newest_past(self, rows: Sequence[Row], before: Value) -> Value:
-        """Return the greatest cursor value that is not in the future: one wrong date must not hide what comes before it."""
-        last = self._cursor_of(rows[-1]) if rows else before
-        if isinstance(last, str) and (self._now is None or last > self._now):
-            assert self._session is not None, "the source is not open"
-            self._now = self._database.present(self._session, self._open_pages.cursor, last)
-        now = self._now
-        values = map(self._cursor_of, reversed(rows))
-        return next((value for value in values if now is None or not isinstance(value, str) or value <= now), before)
+    @staticmethod
+    def _walk_after(changes: Changes) -> Walk | None:
+        """Return the walk that changes ask for, because they cannot tell all that happened."""
+        if changes.emptied or changes.doubt:
+            return Walk(WalkKind.COMPARE, certain=changes.emptied)
+        return None
 
-    def _cursor_of(self, row: Row) -> Value:
-        assert self._settings.cursor is not None
-        return row[self._index(self._settings.cursor)]
+    def _reader_for(self, condition: str) -> TableReader:
+        reader = self._open.reader
+        if not condition:
+            return reader
+        shape = reader.pages.shape
+        both = condition if shape.where is None else f"({shape.where}) AND ({condition})"
+        return TableReader(self._database, reader.session, Pages(replace(shape, where=both)))
+
+    def _batch_of(self, changes: Changes, reached: Reached) -> Batch:
+        loading = None
+        if reached.walk is not None and reached.walk.kind is WalkKind.LOAD:
+            loading = Progress(reached.walk.done, self._estimate(reached.walk.done))
+        more = changes.more or reached.walk is not None
+        return self._open.batches.of_changes(changes, self._belonging.encode(reached), more=more, loading=loading)
+
+    def _batch_of_part(self, part: Part, reached: Reached) -> Batch:
+        loading = None
+        if part.walked.kind is WalkKind.LOAD:
+            done = (reached.walk.done if reached.walk is not None else 0) + part.walked.covered
+            loading = Progress(done, done if part.walked.ended else self._estimate(done))
+        position = self._belonging.encode(replace(reached, walk=part.then))
+        more = part.then is not None or not self._open.chosen.walks
+        batch = self._open.batches.of_page(part.page, position, more=more, loading=loading)
+        return replace(batch, walked=part.walked, memory=part.memory)
 
     def _estimate(self, done: int) -> int | None:
-        return None if self._total is None else max(self._total, done + 1)
-
-    def _key_of(self, row: Row) -> Place:
-        return tuple(row[self._index(name)] for name in self._settings.key)
-
-    def _index(self, name: str) -> int:
-        return self._open_pages.shape.index[name]
+        total = self._open.total
+        return None if total is None else max(total, done + 1)
 
     @property
-    def _coarse(self) -> bool:
-        """Tell whether many changes share a cursor value for a long time, as the rows of one day do."""
-        return self._open_pages.cursor.kind not in (ValueKind.INSTANT, ValueKind.TIMESTAMP, ValueKind.INTEGER, ValueKind.DECIMAL)
+    def _open(self) -> _Open:
+        assert self._now is not None, "the source is not open"
+        return self._now
 
-    @property
-    def _open_pages(self) -> Pages:
-        assert self._pages is not None, "the source is not open"
-        return self._pages
+
+def _mode_of(belonging: Belonging, state: FlowState) -> str | None:
+    """Return the mode in which a flow was captured before, None when that is not known."""
+    try:
+        reached = belonging.decode(state.position)
+    except SourceGone:  # reading will tell
+        return None
+    return reached.mode if reached is not None else None

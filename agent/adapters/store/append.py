@@ -14,7 +14,7 @@ from agent.adapters.store.rows import hour, item_row, message_row, micros
 from agent.errors import Conflict
 from agent.failpoints import failpoint
 from agent.i18n import N_
-from agent.model import Append, ExchangeMessage, LedgerColumns, LedgerRow, MessageKind, Quarantined
+from agent.model import Append, ExchangeMessage, LedgerColumns, LedgerRow, MessageKind, Placing, Quarantined
 from agent.queries import Activity
 
 HASH_BYTES = 16
@@ -43,11 +43,13 @@ def append(connection: sqlite3.Connection, step: Append, now: datetime) -> None:
     )
     if advanced is None or step.after.next_ordinal < step.before.next_ordinal:
         raise Conflict(MOVED_ON, flow=step.flow)
-    flow_id, last_entry = advanced
+    flow_id, chunk_base, last_entry = advanced
     insert_messages(connection, last_entry, [(flow_id, message) for message in step.messages])
     failpoint("C02")
     if step.ledger:
         _upsert_ledger(connection, flow_id, last_entry + 1, step)
+    if step.placed is not None:
+        _place(connection, flow_id, chunk_base, step.placed)
     if step.memory:
         connection.execute(sql.REMEMBER, (flow_id, _json(list(step.memory.items()))))
     fresh = _quarantine(connection, flow_id, step.quarantined)
@@ -140,6 +142,15 @@ def _upsert_ledger(connection: sqlite3.Connection, flow_id: int, first_entry: in
                 "deleted": bytes([48 + deleted for deleted in run.deleted]),
             },
         )
+
+
+def _place(connection: sqlite3.Connection, flow_id: int, chunk_base: int, placed: Placing) -> None:
+    """Let a chunk hold those of its keys that the ledger knows, and of the keys that are not deleted no others."""
+    if not 0 <= placed.chunk < sql.CHUNKS:
+        raise ValueError("a chunk has a number from 0, below 2**32")
+    parameters = {"flow_id": flow_id, "chunk": chunk_base + placed.chunk, "keys": _json(list(placed.keys))}
+    connection.execute(sql.LEAVE_CHUNK, parameters)
+    connection.execute(sql.ENTER_CHUNK, parameters)
 
 
 def _runs(rows: Sequence[LedgerRow]) -> Iterator[LedgerColumns]:

@@ -86,6 +86,11 @@ def pause(connection: sqlite3.Connection, flow: str, reason: str) -> None:
     connection.execute(sql.PAUSE, (reason, flow))
 
 
+def unplace(connection: sqlite3.Connection, flow: str) -> None:
+    """Take every key of a flow out of its chunk."""
+    connection.execute(sql.FORGET_CHUNKS, (flow,))
+
+
 def begin_epoch(connection: sqlite3.Connection, epoch: str, by: Operator, now: datetime) -> list[Gap]:
     """Turn every flow to a new epoch and record its gap; see SqliteStore.begin_epoch."""
     (current,) = sql.one(connection, sql.GET_META, ("epoch",))

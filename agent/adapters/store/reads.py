@@ -76,6 +76,23 @@ def known(connection: sqlite3.Connection, flow: str, keys: Sequence[str]) -> Map
     }
 
 
+def unplaced(connection: sqlite3.Connection, flow: str, before: int, after: str, limit: int) -> list[str]:
+    """Return keys in no chunk; see ports.KeyLedger."""
+    parameters = {"flow": flow, "before": before, "after": after, "limit": limit}
+    found: list[str] = orjson.loads(sql.one(connection, sql.UNPLACED, parameters)[0])
+    return found
+
+
+def touched(connection: sqlite3.Connection, flow: str, since: int) -> frozenset[int]:
+    """Return the chunks of keys captured since an ordinal."""
+    return frozenset(orjson.loads(sql.one(connection, sql.TOUCHED, {"flow": flow, "since": since})[0]))
+
+
+def count(connection: sqlite3.Connection, statement: str, **parameters: Any) -> int:
+    """Return the number a statement counts."""
+    return int(sql.one(connection, statement, parameters)[0])
+
+
 def entries(connection: sqlite3.Connection, statement: str, parameters: Mapping[str, Any]) -> list[OutboxEntry]:
     """Return the entries of a statement, stopping when their bodies are BODIES_BYTES; at least one if there is one."""
     found: list[OutboxEntry] = []

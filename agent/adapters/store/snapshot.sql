@@ -21,6 +21,8 @@ CREATE TABLE flow (
     loaded INTEGER DEFAULT 0 NOT NULL,
     rewrap INTEGER DEFAULT 0 NOT NULL,
     open_items INTEGER DEFAULT 0 NOT NULL,
+    begun_after INTEGER DEFAULT 0 NOT NULL,
+    chunk_base INTEGER DEFAULT 0 NOT NULL,
     PRIMARY KEY (flow_id),
     UNIQUE (name)
 ) STRICT;
@@ -39,8 +41,10 @@ CREATE TABLE ledger (
     sequence INTEGER NOT NULL,
     entry_id INTEGER NOT NULL,
     deleted INTEGER NOT NULL,
+    chunk INTEGER,
     PRIMARY KEY (flow_id, "key")
 ) WITHOUT ROWID, STRICT;
+CREATE INDEX ledger_chunk ON ledger (flow_id, chunk) WHERE chunk IS NOT NULL;
 CREATE TABLE message (
     entry_id INTEGER NOT NULL,
     flow_id INTEGER NOT NULL,

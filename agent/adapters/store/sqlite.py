@@ -40,7 +40,9 @@ LOW_WATER_BYTES: Final = 512 << 20
 
 
 class SqliteStore:
-    """Implements `ports.CaptureLog`, `ports.Outbox` and the interventions of operators. Callable from any thread.
+    """Implements `ports.CaptureLog`, `ports.KeyLedger`, `ports.Outbox` and the interventions of operators.
+
+    Callable from any thread.
 
     What changes something returns a future that resolves after its commit, in the order of the calls, or waits for it where
     the port says so. An error of the disk other than "full" is final: every later change fails with the same StoreError and
@@ -129,7 +131,7 @@ class SqliteStore:
     def append(self, step: Append) -> Future[None]:
         """See ports.CaptureLog. A new incarnation starts its first load anew: `loaded` holds for one incarnation."""
         size = sum(len(message.body) for message in step.messages) + sum(len(item.raw) for item in step.quarantined)
-        grows = bool(step.messages or step.quarantined)
+        grows = bool(step.messages or step.quarantined or step.placed)
         return self._do(lambda db: append.append(db, step, self._clock.now()), size_bytes=size, grows=grows)
 
     def known(self, flow: str, keys: Sequence[str]) -> Mapping[str, LedgerRow]:
@@ -157,6 +159,32 @@ class SqliteStore:
         """See ports.CaptureLog."""
         with self._readers.lend() as db:
             return reads.flows(db)
+
+    # -- KeyLedger ---------------------------------------------------------------------------------------------------
+
+    def alive(self, flow: str) -> int:
+        """See ports.KeyLedger."""
+        with self._readers.lend() as db:
+            return reads.count(db, sql.ALIVE, flow=flow)
+
+    def unplaced(self, flow: str, before: int, after: str, limit: int) -> Sequence[str]:
+        """See ports.KeyLedger."""
+        with self._readers.lend() as db:
+            return reads.unplaced(db, flow, before, after, limit)
+
+    def count_unplaced(self, flow: str, before: int) -> int:
+        """See ports.KeyLedger."""
+        with self._readers.lend() as db:
+            return reads.count(db, sql.COUNT_UNPLACED, flow=flow, before=before)
+
+    def touched(self, flow: str, since: int) -> frozenset[int]:
+        """See ports.KeyLedger."""
+        with self._readers.lend() as db:
+            return reads.touched(db, flow, since)
+
+    def unplace(self, flow: str) -> Future[None]:
+        """See ports.KeyLedger."""
+        return self._do(lambda db: operators.unplace(db, flow))
 
     # -- Outbox ------------------------------------------------------------------------------------------------------
 

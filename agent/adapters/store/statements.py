@@ -57,7 +57,7 @@ ADVANCE: Final = """
 UPDATE flow SET position = :position, next_sequence = :sequence, next_ordinal = :ordinal,
     loaded = max(:loaded, loaded AND incarnation = :incarnation), incarnation = :incarnation
 WHERE name = :flow AND epoch = :epoch AND next_sequence = :sequence_before AND next_ordinal = :ordinal_before AND rewrap = 0
-RETURNING flow_id, (SELECT coalesce(max(entry_id), 0) FROM message)
+RETURNING flow_id, chunk_base, (SELECT coalesce(max(entry_id), 0) FROM message)
 """
 """The compare-and-swap of an append: no row when anything of `before` is not what is stored."""
 
@@ -93,6 +93,40 @@ SELECT l.key, l.hash, l.ordinal, l.sequence, l.deleted FROM ledger AS l
 WHERE l.flow_id = (SELECT flow_id FROM standing LIMIT 1) AND l.entry_id IN (SELECT entry_id FROM standing) ORDER BY l.ordinal
 """
 """The keys a message carried last, itself or through the messages of earlier epochs that it stands for."""
+
+# -- the ledger by chunks --------------------------------------------------------------------------------------------
+
+CHUNKS: Final = 1 << 32
+"""How many chunks there can be. What the ledger holds of a chunk is its number and the flow's `chunk_base`, a multiple of
+this, so that forgetting all of them is a new base and no ledger row is rewritten. What is below the base is in no chunk."""
+
+_IN_CHUNK: Final = "SELECT key FROM ledger INDEXED BY ledger_chunk WHERE flow_id = :flow_id AND chunk = :chunk"
+LEAVE_CHUNK: Final = f"""
+UPDATE ledger SET chunk = NULL
+WHERE flow_id = :flow_id AND deleted = 0 AND key IN ({_IN_CHUNK} AND key NOT IN (SELECT value FROM json_each(:keys)))
+"""
+ENTER_CHUNK: Final = f"""
+UPDATE ledger SET chunk = :chunk
+WHERE flow_id = :flow_id AND chunk IS NOT :chunk
+    AND key IN (SELECT value FROM json_each(:keys) WHERE value NOT IN ({_IN_CHUNK}))
+"""
+"""What is in the chunk already is told by its index alone: where nothing moved, no ledger row is looked at."""
+
+FORGET_CHUNKS: Final = f"UPDATE flow SET chunk_base = chunk_base + {CHUNKS} WHERE name = ?"
+
+_OF_FLOW: Final = "FROM flow AS f CROSS JOIN ledger AS l ON l.flow_id = f.flow_id WHERE f.name = :flow"
+_UNPLACED: Final = (
+    f"{_OF_FLOW} AND l.deleted = 0 AND (l.chunk IS NULL OR l.chunk < f.chunk_base) "
+    "AND (l.ordinal < :before OR l.entry_id <= f.begun_after)"
+)
+ALIVE: Final = f"SELECT count(*) {_OF_FLOW} AND l.deleted = 0"
+UNPLACED: Final = f"SELECT json_group_array(key) FROM (SELECT l.key {_UNPLACED} AND l.key > :after ORDER BY l.key LIMIT :limit)"
+COUNT_UNPLACED: Final = f"SELECT count(*) {_UNPLACED}"
+TOUCHED: Final = f"""
+SELECT json_group_array(chunk) FROM (
+    SELECT DISTINCT l.chunk - f.chunk_base AS chunk {_OF_FLOW} AND +l.chunk >= f.chunk_base
+        AND l.ordinal >= :since AND l.entry_id > f.begun_after)
+"""
 
 # -- messages --------------------------------------------------------------------------------------------------------
 
@@ -224,6 +258,7 @@ WHERE state = 'pending' AND kind = 'control'
 """
 TURN: Final = """
 UPDATE flow SET previous_epoch = epoch, epoch = :epoch, announced = 0, next_sequence = 1, next_ordinal = 1,
+    begun_after = (SELECT coalesce(max(entry_id), 0) FROM message),
     rewrap = EXISTS (SELECT 1 FROM message AS m WHERE m.flow_id = flow.flow_id AND m.state = 'pending')
 """
 NEXT_LEFT_BEHIND: Final = """

@@ -70,6 +70,8 @@ flow = Table(
     _count("loaded"),
     _count("rewrap"),  # messages of an earlier epoch have to be re-wrapped before anything is appended
     _count("open_items"),
+    _count("begun_after"),  # the last entry of earlier epochs: ledger rows up to it are older than every ordinal of this one
+    _count("chunk_base"),  # what is added to the chunks in the ledger; those below it were forgotten
     **PLAIN,
 )
 
@@ -93,9 +95,11 @@ ledger = Table(
     _integer("sequence"),
     _integer("entry_id"),
     _integer("deleted"),
+    Column("chunk", Integer, nullable=True),
     PrimaryKeyConstraint("flow_id", "key"),
     **CLUSTERED,
 )
+Index("ledger_chunk", ledger.c.flow_id, ledger.c.chunk, sqlite_where=text("chunk IS NOT NULL"))
 
 message = Table(
     "message",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 from zoneinfo import ZoneInfo
@@ -149,6 +149,15 @@ class Database(ABC):
     def comparable(self, _column: Column, value: Value) -> Value:
         """Return a canonical value in the form `bind` wants."""
         return value
+
+    def digest(self, _columns: Sequence[Column]) -> sa.ColumnElement[Any] | None:
+        """Return an aggregate that tells two states of some rows apart; None where the database has no such thing."""
+        return None
+
+    @contextlib.contextmanager
+    def unmoving(self, _session: Session) -> Iterator[bool]:
+        """Let everything that is read inside belong to one moment; False where that cannot be had."""
+        yield False
 
     def canonical(self, rows: Sequence[Row], _columns: Sequence[Column]) -> Sequence[Row]:
         """Return rows in canonical values, where the statement did not do it already."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -128,6 +129,32 @@ class MysqlDatabase(Database):
             iso = sa.func.concat(iso, sa.literal_column("'+00:00'"))
         zero = sa.func.date(expression) == sa.literal_column("0")
         return sa.case((zero, sa.literal_column("'0000-00-00'")), else_=iso)
+
+    def digest(self, columns: Sequence[Column]) -> sa.ColumnElement[Any]:
+        """See Database: 64 bits of the MD5 of each row, combined by exclusive or, which does not depend on the order.
+
+        A row too long for one packet has no checksum; a random one in its place lets the part be read.
+        """
+        shown = [column_expression(column) for column in columns]
+        parts = [
+            sa.func.coalesce(sa.func.concat(sa.func.length(c), sa.literal_column("':'"), c), sa.literal_column("'-'"))
+            for c in shown
+        ]
+        row = sa.func.left(sa.func.md5(sa.func.concat(*parts)), 16)
+        bits = sa.func.conv(row, 16, 10).cast(mysql.BIGINT(unsigned=True))
+        odd = (sa.func.rand() * sa.literal_column("1e18")).cast(mysql.BIGINT(unsigned=True))
+        return sa.func.bit_xor(sa.func.coalesce(bits, odd))
+
+    @contextlib.contextmanager
+    def unmoving(self, session: Session) -> Iterator[bool]:
+        """See Database."""
+        with self.translated():
+            session.cursor.execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(pymysql.Error, OSError):  # the connection may be lost; then nothing is left to end
+                session.cursor.execute("COMMIT")
 
     def bind(self, column: Column, name: str) -> sa.ColumnElement[Any]:
         """See Database. Decimals are cast, otherwise MySQL compares them as floating point."""

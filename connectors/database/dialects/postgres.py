@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -99,6 +100,8 @@ class PostgresDatabase(Database):
             return session.cursor.fetchall()  # type: ignore[no-any-return]
         except (UnicodeDecodeError, psycopg.errors.CharacterNotInRepertoire, psycopg.errors.UntranslatableCharacter):
             session.suspicious = True
+            if session.driver.info.transaction_status == psycopg.pq.TransactionStatus.INERROR:
+                session.driver.execute("ROLLBACK")
             return _tolerant(session.driver, sql, _as_text(parameters))
 
     def incarnation(self, session: Session) -> str:
@@ -140,6 +143,23 @@ class PostgresDatabase(Database):
                 return sa.cast(sa.cast(expression, types.Numeric()), types.Text())
             case _:
                 return expression
+
+    def digest(self, columns: Sequence[Column]) -> sa.ColumnElement[Any]:
+        """See Database: the sum of 64 bits of the MD5 of each row, which does not depend on the order."""
+        row = sa.cast(sa.func.row(*map(column_expression, columns)), types.Text())
+        bits = sa.func.concat("x", sa.func.substr(sa.func.md5(row), 1, 16)).op("::")(sa.literal_column("bit(64)"))
+        return sa.cast(sa.func.sum(bits.op("::")(sa.literal_column("bigint"))), types.Text())
+
+    @contextlib.contextmanager
+    def unmoving(self, session: Session) -> Iterator[bool]:
+        """See Database."""
+        with self.translated():
+            session.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(psycopg.Error):  # the connection may be lost; then nothing is left to end
+                session.driver.execute("COMMIT")
 
     def canonical(self, rows: Sequence[Row], columns: Sequence[Column]) -> Sequence[Row]:
         """Return rows with NaN and infinities as text: JSON has no such numbers."""

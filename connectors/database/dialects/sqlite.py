@@ -47,6 +47,10 @@ class SqliteDatabase(Database):
         connection.set_progress_handler(lambda: self._monotonic() > self._deadline, _STEPS)
         return connection
 
+    def connect_writer(self) -> sqlite3.Connection:
+        """Return a connection that may write: for nothing but our own change logs."""
+        return sqlite3.connect(f"{self._path.as_uri()}?mode=rw", uri=True, timeout=0, isolation_level=None)
+
     def fetch(self, session: Session, sql: str, parameters: Any) -> Sequence[Row]:
         """See Database."""
         if self._path.stat().st_ino != self._inode:  # we would read a file that nobody writes to any more

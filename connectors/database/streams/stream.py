@@ -24,8 +24,8 @@ class Changes:
 
     `rows` have the columns of the flow as its statements select them; the row of a delete holds nothing but the key. `tokens`
     name the place of each change in the log and never mean two different changes; None when what was read are not changes but
-    rows as they are now, of which some may have been read before. `emptied` tells that the table was truncated before the
-    first of the rows.
+    rows as they are now, of which some may have been read before. `emptied` tells that the table was truncated; no rows come
+    with it.
     """
 
     rows: Sequence[Row]
@@ -36,6 +36,8 @@ class Changes:
     times: Sequence[str | None] | None = None
     ends: Sequence[int] = ()  # numbers of the rows that are the last of their transaction, where that is known
     emptied: bool = False
+    doubt: bool = False  # changes may have been missed that only a comparison finds
+    suspicious: bool = False  # some rows hold text that is not valid
 
 
 class Stream(Protocol):

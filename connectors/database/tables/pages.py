@@ -83,10 +83,21 @@ class Pages:
     ready: dict[object, Statement] = field(default_factory=dict)
 
     @_prepared
-    def load(self, *, resumed: bool) -> sa.Select[Any]:
-        """Select rows by key, from the beginning or after a key."""
-        conditions = [self._beyond(self.shape.key, self._key_names())] if resumed else []
-        return self._page(conditions, self.shape.key)
+    def load(self, *, resumed: bool, bounded: bool = False) -> sa.Select[Any]:
+        """Select rows by key, from the beginning or after a key, to the end or up to a key (`u0`, `u1` …)."""
+        return self._page(self._span(resumed=resumed, bounded=bounded), self.shape.key)
+
+    @_prepared
+    def digest(self, expression: Expression, *, resumed: bool, bounded: bool) -> sa.Select[Any]:
+        """Select the number of the rows that `load` would give without a limit, and what an aggregate makes of them."""
+        chosen: sa.Select[Any] = sa.select(sa.func.count(), expression).select_from(self.from_table)
+        return chosen.where(*self._span(resumed=resumed, bounded=bounded), *self._filter())
+
+    @_prepared
+    def count(self) -> sa.Select[Any]:
+        """Select the number of all rows."""
+        chosen: sa.Select[Any] = sa.select(sa.func.count()).select_from(self.from_table)
+        return chosen.where(*self._filter())
 
     @_prepared
     def keyless(self) -> sa.Select[Any]:
@@ -146,8 +157,12 @@ class Pages:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _key_names(self) -> tuple[str, ...]:
-        return tuple(f"k{index}" for index in range(len(self.shape.key)))
+    def _key_names(self, letter: str = "k") -> tuple[str, ...]:
+        return tuple(f"{letter}{index}" for index in range(len(self.shape.key)))
+
+    def _span(self, *, resumed: bool, bounded: bool) -> list[Expression]:
+        conditions = [self._beyond(self.shape.key, self._key_names())] if resumed else []
+        return [*conditions, self._within(self.shape.key, self._key_names("u"))] if bounded else conditions
 
     def _filter(self) -> list[Expression]:
         if self.shape.where is None:
@@ -166,6 +181,19 @@ class Pages:
         for expression, value in zip(expressions[-2::-1], bound[-2::-1], strict=True):
             beyond = sa.or_(expression > value, sa.and_(expression == value, beyond))
         return sa.and_(expressions[0] >= bound[0], beyond)  # the first part is what an index on one column can use
+
+    def _within(self, columns: Sequence[Column], names: Sequence[str]) -> Expression:
+        """Return the condition that a row comes before the one with these values, or is that row."""
+        expressions = [column_expression(c) for c in columns]
+        bound = [self.shape.bind(c, name) for c, name in zip(columns, names, strict=True)]
+        if len(columns) == 1:
+            return expressions[0] <= bound[0]
+        if self.shape.row_values:
+            return sa.tuple_(*expressions) <= sa.tuple_(*bound)
+        within: Expression = expressions[-1] <= bound[-1]
+        for expression, value in zip(expressions[-2::-1], bound[-2::-1], strict=True):
+            within = sa.or_(expression < value, sa.and_(expression == value, within))
+        return sa.and_(expressions[0] <= bound[0], within)
 
     def _page(self, conditions: Sequence[Expression], order: Sequence[Column]) -> sa.Select[Any]:
         shown = [self.shape.show(column) for column in self.shape.columns]

@@ -29,10 +29,9 @@ def _are_instants(values: Sequence[Value]) -> bool:
         return False
 
 
-def split_unreadable(rows: Sequence[Row], names: Sequence[str]) -> tuple[Sequence[Row], Sequence[Unreadable]]:
-    """Part rows with text that is not valid (it carries surrogate escapes) from the others."""
-    broken = [row for row in rows if _is_broken(row)]
-    return [row for row in rows if not _is_broken(row)], [_unreadable(row, names) for row in broken]
+def readable(rows: Sequence[Row]) -> list[bool]:
+    """Tell of each row whether all its text is valid; what is not carries surrogate escapes."""
+    return [not _is_broken(row) for row in rows]
 
 
 def _is_broken(row: Row) -> bool:
@@ -49,7 +48,8 @@ def _is_text(value: str) -> bool:
     return True
 
 
-def _unreadable(row: Row, names: Sequence[str]) -> Unreadable:
+def unreadable_of(row: Row, names: Sequence[str]) -> Unreadable:
+    """Return a row with text that is not valid, as the host keeps it."""
     shown = {name: _shown(value) for name, value in zip(names, row, strict=True)}
     first = next(name for name, value in zip(names, row, strict=True) if isinstance(value, str) and not _is_text(value))
     return Unreadable(

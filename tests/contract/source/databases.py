@@ -15,26 +15,30 @@ from agent.model import Value
 from agent.ports import Source
 from agent.settings.base import SettingsModel
 from agent.testing.clock import FakeClock
+from connectors.database.connect import database_of
+from connectors.database.ddl import ddl_of
 from connectors.database.settings import DatabaseFrom
 from connectors.database.source import DatabaseSource
 from connectors.wiring import Wiring
 from tests.contract.source.contract import COLUMNS, Record, as_mapping
 
 TABLE = "登记 registry"
+EXACT = ("trigger", "slot", "binlog")
 
 
 class TableWorld(ABC):
     """A table with a cursor that the database would set; here a clock of the test's own sets it."""
 
-    rereads: ClassVar[bool] = True
     ddl: ClassVar[str]
     quote: ClassVar[str] = '"'
 
-    def __init__(self, url: str | sa.URL, connection: SettingsModel, wrong: SettingsModel) -> None:
+    def __init__(self, url: str | sa.URL, connection: SettingsModel, wrong: SettingsModel, mode: str = "auto") -> None:
         self.engine = sa.create_engine(url, poolclass=pool.NullPool, isolation_level="AUTOCOMMIT")
         self.connection = connection
         self.wrong = wrong
         self.clock = FakeClock()
+        self.mode = mode
+        self.rereads = mode not in EXACT
         self.ticks = 0
         self.built: list[Source] = []
         self.run(self.ddl.format(table=f"{self.quote}{TABLE}{self.quote}"))
@@ -60,6 +64,7 @@ class TableWorld(ABC):
 
     def flow(self, **other: object) -> DatabaseFrom:
         fields = {"connection": "c", "table": TABLE, "key": ("id",), "cursor": "updated_at", "every": "5s", "overlap": "30s"}
+        fields["mode"] = self.mode
         return DatabaseFrom.of(**{**fields, **other})
 
     def wiring(self, connection: SettingsModel, **other: object) -> Wiring[DatabaseFrom]:
@@ -81,6 +86,14 @@ class TableWorld(ABC):
 
     def misconfigured(self) -> DatabaseSource:
         return DatabaseSource.build(self.wiring(self.wrong))
+
+    def install(self, account: str) -> None:
+        """Create what the mode needs in the database, as its DBA would."""
+        database = database_of(self.wiring(self.connection))
+        ddl = ddl_of("f", self.flow(), database, COLUMNS, self.clock, account)
+        with self.engine.connect() as connection:
+            for statement in ddl.create:
+                connection.exec_driver_sql(statement.replace("%", "%%") if "%" in statement else statement)
 
     def shown(self, record: Record) -> tuple[Value, ...]:
         return tuple(as_mapping(record).values())

@@ -11,14 +11,14 @@ import sqlalchemy as sa
 from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
 from connectors.database.settings import PostgresConnection
 from tests.contract.source.contract import SourceContract
-from tests.contract.source.databases import TABLE, TableWorld
+from tests.contract.source.databases import EXACT, TABLE, TableWorld
 
 
 class PostgresWorld(TableWorld):
     ddl = """CREATE TABLE {table} (id bigint PRIMARY KEY, name text NOT NULL, amount numeric(24, 2),
                                    seen_at timestamp, note text, updated_at timestamptz NOT NULL)"""
 
-    def __init__(self, node: PostgresNode, database: PostgresDatabase) -> None:
+    def __init__(self, node: PostgresNode, database: PostgresDatabase, mode: str) -> None:
         self.node = node
         self.reader = f"reader_{database.database}"
         good = {
@@ -33,9 +33,12 @@ class PostgresWorld(TableWorld):
             database.url,
             PostgresConnection.of(**good, password="secret:good"),
             PostgresConnection.of(**good, password="secret:bad"),
+            mode,
         )
         self.node.sql(f"CREATE ROLE {self.reader} LOGIN PASSWORD 'it''s a secret'")
         self.run(f'GRANT SELECT ON "{TABLE}" TO {self.reader}')
+        if mode in EXACT:
+            self.install(self.reader)
 
     def insert(self, _table: sa.TableClause) -> Any:
         return sa.text(
@@ -57,8 +60,10 @@ class PostgresWorld(TableWorld):
 
 @pytest.mark.integration
 class TestPostgres(SourceContract):
-    @pytest.fixture
-    def world(self, postgres: PostgresNode, pg_database: PostgresDatabase) -> Iterator[PostgresWorld]:
-        world = PostgresWorld(postgres, pg_database)
+    @pytest.fixture(params=["polling", "trigger", "compare"])
+    def world(
+        self, postgres: PostgresNode, pg_database: PostgresDatabase, request: pytest.FixtureRequest
+    ) -> Iterator[PostgresWorld]:
+        world = PostgresWorld(postgres, pg_database, request.param)
         yield world
         world.remove()

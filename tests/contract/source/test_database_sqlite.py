@@ -9,20 +9,23 @@ import sqlalchemy as sa
 
 from connectors.database.settings import SqliteConnection
 from tests.contract.source.contract import BadRecordContract, SourceContract, World
-from tests.contract.source.databases import TABLE, TableWorld
+from tests.contract.source.databases import EXACT, TABLE, TableWorld
 
 
 class SqliteWorld(TableWorld):
     ddl = """CREATE TABLE {table} (id INTEGER PRIMARY KEY, name VARCHAR(40) NOT NULL, amount TEXT,
                                    seen_at TIMESTAMP, note TEXT, updated_at TIMESTAMP NOT NULL)"""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, mode: str) -> None:
         self.path = folder / "登记 100%?#.db"
         super().__init__(
             sa.URL.create("sqlite", database=str(self.path)),
             SqliteConnection.of(type="sqlite", path=str(self.path)),
             SqliteConnection.of(type="sqlite", path=str(folder / "nowhere.db")),
+            mode,
         )
+        if mode in EXACT:
+            self.install("")
 
     def cut(self) -> None:
         self.path.rename(self.path.with_suffix(".away"))
@@ -32,9 +35,9 @@ class SqliteWorld(TableWorld):
 
 
 class TestSqlite(BadRecordContract, SourceContract):
-    @pytest.fixture
-    def world(self, tmp_path: Path) -> SqliteWorld:
-        return SqliteWorld(tmp_path)
+    @pytest.fixture(params=["polling", "trigger", "compare"])
+    def world(self, tmp_path: Path, request: pytest.FixtureRequest) -> SqliteWorld:
+        return SqliteWorld(tmp_path, request.param)
 
     def put_unreadable(self, world: World) -> None:
         assert isinstance(world, SqliteWorld)

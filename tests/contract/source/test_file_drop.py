@@ -6,8 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
-
 import pytest
 
 from agent.events import Events
@@ -21,14 +19,13 @@ from tests.contract.source.contract import COLUMNS, BadRecordContract, Record, S
 
 
 class FolderWorld:
-    rereads: ClassVar[bool] = False
-
     def __init__(self, folder: Path, encoding: str = "utf-8") -> None:
         self.folder = folder / "投递 drop"
         self.folder.mkdir()
         self.encoding = encoding
         self.clock = FakeClock()
         self.files = 0
+        self.rereads = False
         self.built: list[Source] = []
 
     def put(self, some: Sequence[Record]) -> None:

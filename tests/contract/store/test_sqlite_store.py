@@ -14,6 +14,7 @@ from agent.events import Events
 from agent.testing.clock import FakeClock
 from agent.testing.recorder import EventRecorder
 from tests.contract.store.capture_contract import CaptureContract
+from tests.contract.store.compare_contract import CompareContract
 from tests.contract.store.epochs_contract import EpochsContract
 from tests.contract.store.makers import AGENT, START, World
 from tests.contract.store.outbox_contract import OutboxContract
@@ -60,3 +61,8 @@ class TestOversight(OversightContract):
 
 class TestEpochs(EpochsContract):
     pass
+
+
+class TestCompare(CompareContract):
+    fill = staticmethod(fill)
+    empty = staticmethod(empty)

@@ -20,7 +20,7 @@ from agent.adapters.store import SqliteStore
 from agent.adapters.store.reader import StoreReader
 from agent.errors import HuitongError
 from agent.events import Events
-from agent.model import ExchangeMessage, Outcome
+from agent.model import ExchangeMessage, Outcome, Placing
 from agent.queries import Closed, MessageQuery
 from agent.testing.clock import FakeClock
 from agent.testing.memory_reader import MemoryReader
@@ -95,6 +95,28 @@ class BothStores(RuleBasedStateMachine):
         )
         if self.both(lambda store: store.append(step)) is None:
             self.sent += step.messages
+
+    @rule(flow=FLOWS, fresh=KEYS, placed=KEYS, chunk=st.integers(0, 2), gone=st.booleans())
+    def place(self, flow: str, fresh: list[str], placed: list[str], chunk: int, gone: bool) -> None:
+        state = self.both(lambda store: store.open_flow(flow))
+        step = step_of(state, min(len(fresh), 1), keys=fresh, now=self.clock.now())
+        step = replace(step, ledger=[replace(row, deleted=gone) for row in step.ledger], placed=Placing(chunk, placed))
+        if self.both(lambda store: store.append(step)) is None:
+            self.sent += step.messages
+
+    @rule(flow=FLOWS, before=st.integers(0, 30), limit=st.integers(1, 3))
+    def look_for_unplaced(self, flow: str, before: int, limit: int) -> None:
+        found: list[str] = []
+        after = ""
+        while page := self.both(lambda store, after=after: store.unplaced(flow, before, after, limit)):
+            found += page
+            after = page[-1]
+        assert found == self.both(lambda store: store.unplaced(flow, before, "", 1000))
+        assert len(found) == self.both(lambda store: store.count_unplaced(flow, before))
+
+    @rule(flow=FLOWS)
+    def unplace(self, flow: str) -> None:
+        self.both(lambda store: store.unplace(flow))
 
     @rule(flow=FLOWS, wrong=st.sampled_from(["epoch", "before", "sequence", "ledger"]))
     def append_what_does_not_fit(self, flow: str, wrong: str) -> None:
@@ -207,6 +229,10 @@ class BothStores(RuleBasedStateMachine):
             self.both(lambda store, flow=flow: store.pending(flow, 0, 1000))
             self.both(lambda store, flow=flow: store.unsettled(flow, 1000))
             self.both(lambda store, flow=flow: store.known(flow, [f'[["s","k{n}"]]' for n in range(6)]))
+            self.both(lambda store, flow=flow: store.alive(flow))
+            for ordinal in (0, 3, 10, 1000):
+                self.both(lambda store, flow=flow, ordinal=ordinal: store.count_unplaced(flow, ordinal))
+                self.both(lambda store, flow=flow, ordinal=ordinal: store.touched(flow, ordinal))
         later = self.clock.now() + timedelta(days=1)
         self.both(lambda store: store.overdue(later, 1000))
         for memory, sqlite in zip(*(self.told_by(reader) for reader in self.readers), strict=True):

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import pool
 
 from agent.events import Events
-from agent.model import START, Batch, Counters, FlowState, Value
+from agent.model import START, Batch, Counters, FlowState, Value, WalkKind, WalkOrder
 from agent.settings.base import SettingsModel
 from agent.testing.clock import FakeClock
 from agent.testing.nodes.mariadb import MariadbDatabase
@@ -56,21 +56,23 @@ class Bench:
 
     def build(self, columns: Sequence[str] = (), **settings: object) -> DatabaseSource:
         """Return a source, unopened."""
-        fields = {"connection": "c", "table": "t", "key": ("id",), "cursor": "updated_at", "every": "5s", "overlap": "30s"}
-        self.source = DatabaseSource.build(
-            Wiring(
-                flow="f",
-                settings=DatabaseFrom.of(**{**fields, **settings}),
-                clock=self.clock,
-                events=Events(),
-                time_zone="Asia/Shanghai",
-                connection=self.connection,
-                columns=tuple(columns),
-                secret=lambda _name: self.password,
-            )
-        )
+        self.source = DatabaseSource.build(self.wiring(columns, **settings))
         self._open.append(self.source)
         return self.source
+
+    def wiring(self, columns: Sequence[str] = (), **settings: object) -> Wiring[DatabaseFrom]:
+        """Return what a source is built from."""
+        fields = {"connection": "c", "table": "t", "key": ("id",), "cursor": "updated_at", "every": "5s", "overlap": "30s"}
+        return Wiring(
+            flow="f",
+            settings=DatabaseFrom.of(**{**fields, **settings}),
+            clock=self.clock,
+            events=Events(),
+            time_zone="Asia/Shanghai",
+            connection=self.connection,
+            columns=tuple(columns),
+            secret=lambda _name: self.password,
+        )
 
     def open(self, columns: Sequence[str] = (), **settings: object) -> str:
         """Open a source on the table and return its incarnation."""
@@ -80,6 +82,8 @@ class Bench:
         return FlowState("f", "e", "", self.position, Counters(), {}, loaded=self.loaded)
 
     def read(self, limit: int = 1000) -> Batch:
+        if self.source.wants_walk(self.position):
+            self.position = self.source.begin_walk(self.position, WalkOrder(WalkKind.COMPARE))
         batch = self.source.read(self.position, limit)
         self.position = batch.position
         self.loaded = batch.loading is None

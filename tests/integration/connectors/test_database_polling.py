@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -17,7 +18,7 @@ from agent.errors import SourceGone, SourceRefused, SourceUnavailable
 from agent.model import START, Position
 from agent.ports import Keyed
 from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
-from connectors.database.connect import database_for
+from connectors.database.connect import database_for, database_of
 from connectors.database.describe import describe_table, list_tables
 from tests.integration.connectors.database_kit import Bench
 
@@ -276,9 +277,8 @@ def test_the_account_cannot_write_through_us(any_database: Bench) -> None:
     """Sessions are read-only: even a condition with side effects changes nothing."""
     fill(any_database, 1)
     any_database.open()
-    session = any_database.source._session
-    assert session is not None
-    with pytest.raises((SourceRefused, SourceUnavailable)):
+    session = database_of(any_database.wiring()).connect()
+    with contextlib.closing(session), pytest.raises((SourceRefused, SourceUnavailable)):
         session.value("DELETE FROM t")
     assert set(ids(any_database.drain())) == {1}
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import orjson
 import pytest
 from sqlalchemy import event
 
@@ -17,7 +18,7 @@ from agent.adapters.store import statements as sql
 from agent.adapters.store.reader import StoreReader
 from agent.adapters.store.reads import BODIES_BYTES
 from agent.events import Events
-from agent.model import State
+from agent.model import Placing, State
 from agent.queries import MessageQuery
 from tests.contract.store.makers import message_of, step_of
 
@@ -39,7 +40,7 @@ def plan_of(store: SqliteStore, statement: str) -> str:
     """Return how SQLite goes about a statement."""
     with closing(engine.open_reader(store.path)) as db:
         names = dict.fromkeys(("keys", "ids", "entries", "moves", "subjects"), "[]")
-        numbers = dict.fromkeys(("after", "limit", "before", "now", "flow_id"), 1)
+        numbers = dict.fromkeys(("after", "limit", "before", "now", "flow_id", "chunk", "since"), 1)
         parameters = {**names, **numbers, "flow": "qszt", "epoch": "e"}
         return "\n".join(row[3] for row in db.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall())
 
@@ -55,6 +56,13 @@ def plan_of(store: SqliteStore, statement: str) -> str:
         (sql.FORGET_WHICH, "SEARCH m USING INDEX message_created (created_at<?)"),
         (sql.RECEIPTED, "SEARCH m USING INDEX sqlite_autoindex_message_1 (message_id=?)"),
         (sql.KNOWN, "SEARCH l USING PRIMARY KEY (flow_id=? AND key=?)"),
+        (sql.LEAVE_CHUNK, "SEARCH ledger USING COVERING INDEX ledger_chunk (flow_id=? AND chunk=?)"),
+        (sql.ENTER_CHUNK, "SEARCH ledger USING PRIMARY KEY (flow_id=? AND key=?)"),
+        (sql.ENTER_CHUNK, "SEARCH ledger USING COVERING INDEX ledger_chunk (flow_id=? AND chunk=?)"),
+        (sql.UNPLACED, "SEARCH l USING PRIMARY KEY (flow_id=? AND key>?)"),
+        (sql.COUNT_UNPLACED, "SEARCH l USING PRIMARY KEY (flow_id=?)"),
+        (sql.ALIVE, "SEARCH l USING PRIMARY KEY (flow_id=?)"),
+        (sql.TOUCHED, "SEARCH l USING PRIMARY KEY (flow_id=?)"),
         (sql.DEPTH_OF_FLOW, "SEARCH p USING INDEX message_pending (flow_id=?)"),
         (sql.DEPTH_OF_FLOW, "SEARCH c USING COVERING INDEX message_confirmed (flow_id=?)"),
         (sql.CONFIRM, "SEARCH message USING INTEGER PRIMARY KEY (rowid=?)"),
@@ -67,8 +75,29 @@ def test_hot_statements_go_by_index(store: SqliteStore, statement: str, index: s
     plan = plan_of(store, statement)
     assert index in plan
     assert "TEMP B-TREE FOR ORDER BY" not in plan
-    for table in ("m", "message", "l", "c", "p"):
+    for table in ("m", "message", "l", "ledger", "c", "p"):
         assert f"SCAN {table}\n" not in plan + "\n"
+
+
+def test_placing_writes_only_what_moves(store: SqliteStore) -> None:
+    """A chunk that holds what it held rewrites no ledger row, and one with a newcomer rewrites that one."""
+    keys = [f'[["i","{number}"]]' for number in range(500)]
+    step = step_of(store.open_flow("qszt"), 1, keys=keys)
+    store.append(replace(step, placed=Placing(3, keys[:400]))).result()
+    with closing(engine.open_writer(store.path)) as db:
+        parameters = {"flow_id": 1, "chunk": 3}
+        for placed, rewritten in ((keys[:400], [0, 0]), (keys[:401], [0, 1]), (keys[1:401], [1, 0])):
+            parameters["keys"] = orjson.dumps(placed).decode()
+            assert [db.execute(each, parameters).rowcount for each in (sql.LEAVE_CHUNK, sql.ENTER_CHUNK)] == rewritten
+
+
+@pytest.mark.parametrize("chunk", [-1, sql.CHUNKS])
+def test_a_chunk_with_an_impossible_number_is_refused(store: SqliteStore, chunk: int) -> None:
+    """A chunk number that would run into those of another generation is refused with its step."""
+    state = store.open_flow("qszt")
+    with pytest.raises(ValueError, match="chunk"):
+        store.append(replace(step_of(state, 1), placed=Placing(chunk, []))).result()
+    assert store.open_flow("qszt") == state
 
 
 def test_questions_of_operators_go_by_index(store: SqliteStore) -> None:

@@ -77,6 +77,7 @@ class Bench:
             self.plan,
             source=self.source,
             log=self.log,
+            ledger=self.store,
             writer_for=self.writer,
             events=self.events,
             clock=self.clock,

@@ -7,18 +7,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import SourceGone
-from agent.model import START, Position
-from connectors.database.position import Belonging, Load, Poll, Walk
-from connectors.database.tables.keys import read_key
+from agent.model import START, Position, WalkKind
+from connectors.database.position import Belonging, Reached, Walk
+from agent.mapping.keys import values as read_key
 
 BELONGING = Belonging("public.qszt", ("bdcdyh", "xh"), "updated_at", None)
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.binary()
 places = st.none() | st.lists(values, max_size=3).map(tuple)
 
 
-@given(st.builds(Load, places, values, st.integers(0)) | st.builds(Poll, values, places) | st.builds(Walk, places))
-def test_a_position_is_read_back_as_it_was(reached: Load | Poll | Walk) -> None:
-    """Every place, with keys of every type, survives being stored."""
+marks = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5
+)
+walks = st.builds(
+    Walk, st.sampled_from(WalkKind), places, st.integers(0), st.integers(1), st.text(), st.booleans(), st.booleans()
+)
+
+
+@given(st.builds(Reached, st.text(), marks, st.none() | walks))
+def test_a_position_is_read_back_as_it_was(reached: Reached) -> None:
+    """Every mark and every walk, with keys of every type, survives being stored."""
     assert BELONGING.decode(BELONGING.encode(reached)) == reached
 
 
@@ -39,14 +47,15 @@ def test_the_beginning_has_no_place() -> None:
 )
 def test_a_position_of_something_else_is_never_read_on_from(other: Belonging) -> None:
     """Table, key, cursor or condition were changed: the old position means nothing any more, and that is said."""
-    position = BELONGING.encode(Load(("秘密", 7), "2026-11-21", 5))
+    position = BELONGING.encode(Reached("polling", None, Walk(WalkKind.LOAD, ("秘密", 7))))
     with pytest.raises(SourceGone) as caught:
         other.decode(position)
     assert "秘密" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    "text", ["5", "{}", "[]", "null", '{"of":[],"load":{}}', '{"of":["public.qszt"],"jump":{}}', "{", "\udc80"]
+    "text",
+    ["5", "{}", "[]", "null", '{"of":[],"mode":"x"}', '{"of":["public.qszt"],"mode":"x","mark":1,"jump":{}}', "{", "\udc80"],
 )
 def test_what_is_no_position_is_a_lost_one(text: str) -> None:
     """Anything else than a position of a table is told as lost."""

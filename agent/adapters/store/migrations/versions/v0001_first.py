@@ -80,6 +80,8 @@ def _flows() -> None:
         _integer("loaded", default="0"),
         _integer("rewrap", default="0"),
         _integer("open_items", default="0"),
+        _integer("begun_after", default="0"),
+        _integer("chunk_base", default="0"),
         **PLAIN,
     )
     op.create_table(
@@ -99,9 +101,11 @@ def _flows() -> None:
         _integer("sequence"),
         _integer("entry_id"),
         _integer("deleted"),
+        _integer("chunk", nullable=True),
         sa.PrimaryKeyConstraint("flow_id", "key"),
         **CLUSTERED,
     )
+    _index("ledger_chunk", "ledger", "flow_id", "chunk", where="chunk IS NOT NULL")
 
 
 def _messages() -> None:

@@ -1,7 +1,4 @@
-"""The nouns of the product, frozen, without behaviour that touches the world.
-
-Time is always aware UTC. Sizes are bytes. Text that crosses the wire is `str`, octets are `bytes`.
-"""
+"""What the store holds: messages and their states, the key ledger, flows, quarantine, gaps."""
 
 from __future__ import annotations
 
@@ -11,82 +8,9 @@ from datetime import datetime
 from enum import StrEnum
 from itertools import count
 from types import MappingProxyType
-from typing import Any, Final, NewType
+from typing import Any, Final
 
-Position = NewType("Position", str)
-"""Where a source has got to. Only its source understands it; everybody else stores it and compares for equality."""
-
-START: Final = Position("")
-"""The position before anything was read."""
-
-Value = None | bool | int | float | str | bytes
-"""What a source delivers for a column. Decimals, dates, times and zoned timestamps are canonical text: a decimal never was a
-float, a date is `YYYY-MM-DD`, a timestamp `YYYY-MM-DDThh:mm:ss[.ffffff][±hh:mm]`. None is NULL and never the empty string."""
-
-
-class Op(StrEnum):
-    """What happened to a record. A first load is upserts."""
-
-    UPSERT = "upsert"
-    DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Input that never became a record: a broken CSV line, a value the driver cannot decode."""
-
-    token: str
-    raw: bytes
-    reason: str  # stable word, see docs/errors.md
-    text: str  # English catalogue key of the explanation
-    details: Mapping[str, object] = field(default_factory=dict)
-    columns: str = ""  # what the raw bytes are, for the operator: the header line of the file
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a first load has got. `total` is an estimate, None when unknown."""
-
-    done: int
-    total: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Ordered changes of one entity and the position that covers all of them.
-
-    Rows are columnar in spirit: `columns` names the members of every row, and `ops`, `tokens`, `times` (where given) run
-    parallel to `rows`. `tokens` None means that the source has no log position and identity comes from the key ledger.
-    `memory` are facts the source wants to remember (file digests, for example); they are stored in the same transaction
-    as the position and given back at the next open.
-    """
-
-    entity: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[Value, ...]]
-    position: Position
-    ops: Sequence[Op] | None = None
-    tokens: Sequence[str] | None = None
-    times: Sequence[str | None] | None = None
-    unreadable: Sequence[Unreadable] = ()
-    memory: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    more: bool = False  # reading on at once will bring more
-    loading: Progress | None = None  # set while this is the first load, in which no key comes twice
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One result of a check: what was looked at, whether it is well, and what to do if not."""
-
-    subject: str
-    ok: bool
-    text: str
-    hint: str = ""
-    details: Mapping[str, object] = field(default_factory=dict)
-    warning: bool = False  # not well, but not in the way either
-
-
-# -- the outbox ------------------------------------------------------------------------------------------------------
+from agent.model.changes import Position
 
 
 class MessageKind(StrEnum):
@@ -204,6 +128,14 @@ class LedgerColumns(Sequence[LedgerRow]):
 
 
 @dataclass(frozen=True, slots=True)
+class Placing:
+    """All keys that one chunk of a table holds now, in canonical text. Other keys the ledger had in it go to no chunk."""
+
+    chunk: int  # from 0, below 2**32
+    keys: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantined:
     """Input that could not be read or translated, kept with its bytes and a reason a person can act on."""
 
@@ -267,6 +199,7 @@ class Append:
     unchanged: int = 0  # rows equal to the ledger
     loaded: bool = False
     closes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # quarantine item → retried | superseded
+    placed: Placing | None = None  # a chunk of the table that was read whole, for a comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,97 +225,3 @@ class Depth:
     quarantined: int
     oldest_pending: datetime | None
     oldest_confirmed: datetime | None
-
-
-# -- receipts --------------------------------------------------------------------------------------------------------
-
-
-class Outcome(StrEnum):
-    """What the hub says became of a message."""
-
-    STORED = "stored"
-    PARTLY_STORED = "partly_stored"
-    REFUSED_FINAL = "refused_final"
-    REFUSED_RETRY = "refused_retry"
-    DUPLICATE = "duplicate"
-    FORK = "fork"
-
-
-@dataclass(frozen=True, slots=True)
-class RefusedRecord:
-    """One record the hub did not store, and why."""
-
-    record: str
-    field: str
-    code: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The hub's signed statement. An object of this class exists only after its signature was verified."""
-
-    message_id: str
-    sender: str
-    flow: str
-    epoch: str
-    sequence: int
-    outcome: Outcome
-    stage: str  # R2 checked, R3 stored, R4 used
-    code: str  # stable word; empty when stored
-    text: str
-    digest_alg: str
-    digest: bytes
-    stored: int
-    refused: Sequence[RefusedRecord]
-    hub: str
-    received_at: datetime
-    committed_at: datetime
-    audit_sequence: int
-    audit_hash: str
-    kid: str
-    body: bytes
-    jws: str
-
-
-def trigger_of(receipt: Receipt) -> Trigger | None:
-    """Return what a receipt does to its message; None for a fork, which moves nothing. A duplicate is stored already."""
-    match receipt.outcome:
-        case Outcome.STORED | Outcome.DUPLICATE:
-            return Trigger.RECEIPT_PARTLY if receipt.refused else Trigger.RECEIPT_STORED
-        case Outcome.PARTLY_STORED:
-            return Trigger.RECEIPT_PARTLY
-        case Outcome.REFUSED_FINAL:
-            return Trigger.RECEIPT_FINAL
-        case Outcome.REFUSED_RETRY:
-            return Trigger.RECEIPT_RETRY
-        case Outcome.FORK:
-            return None
-
-
-def names(receipt: Receipt, flow: str, epoch: str, sequence: int) -> bool:
-    """Whether a receipt is about this place. A refusal of a message the hub could not even read names no place at all."""
-    unread = receipt.outcome in (Outcome.REFUSED_RETRY, Outcome.REFUSED_FINAL) and not receipt.flow
-    return unread or (receipt.flow, receipt.epoch, receipt.sequence) == (flow, epoch, sequence)
-
-
-class Verdict(StrEnum):
-    """What the store made of a receipt."""
-
-    MOVED = "moved"  # its message changed state (or, refused for now, was put back in line)
-    REPEAT = "repeat"  # the message had come to its end before
-    UNKNOWN = "unknown"  # there is no such message
-    MISMATCH = "mismatch"  # digest, sender, flow, epoch or sequence are not those of the message: alarm
-    HELD = "held"  # a fork: the message stays as it is and the flow is to be frozen
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """One receipt and what it did. `state` is the state after it; the rest describes the message, empty when unknown."""
-
-    message_id: str
-    verdict: Verdict
-    state: State | None = None
-    flow: str = ""
-    records: int = 0
-    created_at: datetime | None = None

@@ -1,0 +1,244 @@
+"""The change log of PostgreSQL, read as the difference of two snapshots.
+
+Numbers are given out before transactions commit, and transactions commit in any order; so reading on behind the greatest number
+loses whatever commits late. Here a reading goes from one snapshot to the next: it takes the entries of exactly those
+transactions that were not over in the first and are in the second, in the order in which they were written. Two transactions
+that change one row do so one after the other, because the first holds its lock until it commits: that order is right per key.
+
+What lies between two snapshots may be much. Its rest is then read through a cursor, in a transaction of its own, from the
+number reached; the second snapshot stays part of the mark, so that another reading gives the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import psycopg
+
+from agent.errors import SourceRefused
+from agent.i18n import N_
+from agent.ports import Clock
+from connectors.database.changelog.names import REGISTRY
+from connectors.database.changelog.postgres import SCHEMA, PostgresLog
+from connectors.database.dialects.base import Row, Session
+from connectors.database.position import gone
+from connectors.database.streams.about import About
+from connectors.database.streams.entries import Entries
+from connectors.database.streams.snapshots import Snapshot
+from connectors.database.streams.stream import Changes, Mark, Stream
+from connectors.database.tables.reader import TableReader
+
+_LOOK_SECS: Final = 5.0
+"""How often the triggers are looked at while reading."""
+
+_TRIM_SECS: Final = 60.0
+_TRIM_ROWS: Final = 20_000
+
+_IDENTITY: Final = f"""
+SELECT l.id || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '/' || t.made
+FROM {SCHEMA}.{REGISTRY} AS l, (
+    SELECT string_agg(concat_ws(',', t.oid, t.xmin, p.oid, p.xmin), ';' ORDER BY t.tgname) AS made, count(*) AS found
+    FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
+    WHERE t.tgrelid = CAST(:table AS regclass) AND t.tgname IN (CAST(:trigger AS name), CAST(:truncation AS name)) AND t.tgenabled IN ('O', 'A')) AS t
+WHERE l.name = :name AND t.found = 2
+"""  # noqa: S608 - constants
+"""What names this log, this course of the server's history and these very triggers; no row when some are missing or off."""
+
+_BETWEEN: Final = """
+((l.txid >= %(floor)s AND l.txid < %(ceiling)s) OR l.txid = ANY(CAST(%(open)s AS bigint[]))) AND l.seq > %(seq)s
+AND txid_visible_in_snapshot(l.txid, CAST(%(until)s AS txid_snapshot))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _At:
+    """A mark: everything up to snapshot `since`, and of what lies between it and `until` everything up to `seq`."""
+
+    log: str
+    since: str
+    until: str = ""
+    seq: int = 0
+
+    def mark(self) -> Mark:
+        return {"log": self.log, "since": self.since, "until": self.until, "seq": self.seq}
+
+
+class PostgresLogStream:
+    """Implements Stream for a change log of PostgreSQL. `account` may read the log and delete from it."""
+
+    exact = True
+
+    def __init__(self, log: PostgresLog, reader: TableReader, keep_secs: float, clock: Clock) -> None:
+        self._log = log
+        self._database = reader.database
+        self._session: Session = reader.database.connect()
+        self._keep_secs = keep_secs
+        self._clock = clock
+        self._entries = Entries(reader.pages.shape)
+        self._sql = _entries_sql(log, self._entries)
+        self._cursor: Any = None
+        self._tip: _At | None = None  # where the open cursor stands
+        self._looked_at = float("-inf")
+        self._trimmed_at = float("-inf")
+        self._may_trim: bool | None = None
+
+    def begin(self) -> Mark:
+        """See Stream. Raises SourceRefused when a trigger is missing or off."""
+        identity = self._identity()
+        if identity is None:
+            raise SourceRefused(
+                N_("the triggers that fill the change log of {flow} are missing or switched off"),
+                hint=N_("let the DBA run what this prints: huitong source ddl {flow}"),
+                flow=self._log.flow,
+            )
+        return _At(identity, self._snapshot()).mark()
+
+    def read(self, after: Mark, limit: int) -> Changes:
+        """See Stream."""
+        at = _At(**after)
+        self._look(at)
+        if self._cursor is not None and at != self._tip:
+            self._end_cursor()
+        if not at.until:
+            at = replace(at, until=self._snapshot())
+        rows = self._fetch(at, limit)
+        full = len(rows) == limit
+        made = self._entries.changes(rows, limit)
+        reached = self._reach(at, rows, made.read, full=full)
+        suspicious = self._session.suspicious
+        return replace(made.changes, mark=reached.mark(), more=bool(reached.until), suspicious=suspicious)
+
+    def head(self) -> Mark:
+        """See Stream."""
+        return self._snapshot()
+
+    def covers(self, mark: Mark, head: Mark) -> bool:
+        """See Stream."""
+        return Snapshot.of(mark["since"]).holds(Snapshot.of(head))
+
+    def commit(self, mark: Mark) -> None:
+        """See Stream: entries that were captured and are older than `keep` go, some at a time."""
+        now = self._clock.monotonic()
+        if now - self._trimmed_at < _TRIM_SECS or self._cursor is not None or not self._trims:
+            return
+        self._trimmed_at = now
+        with self._database.translated():
+            self._session.driver.execute("BEGIN READ WRITE")
+            try:
+                self._session.driver.execute(
+                    f"DELETE FROM {self._log.log} WHERE (txid, seq) IN (SELECT txid, seq FROM {self._log.log} WHERE txid < %s "  # noqa: S608
+                    "AND at < clock_timestamp() - make_interval(secs => %s) ORDER BY txid, seq LIMIT %s)",
+                    (Snapshot.of(mark["since"]).xmin, self._keep_secs, _TRIM_ROWS),
+                )
+            finally:
+                self._session.driver.execute("COMMIT")
+
+    def close(self) -> None:
+        """See Stream."""
+        self._session.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _reach(self, at: _At, rows: Sequence[Row], read: int, *, full: bool) -> _At:
+        """Return where reading goes on, and see to the cursor for it."""
+        if not full and read == len(rows):
+            self._end_cursor()
+            return _At(at.log, at.until)
+        reached = replace(at, seq=int(rows[read - 1][0]))  # type: ignore[arg-type]
+        if read < len(rows):
+            self._end_cursor()  # it stands too far ahead
+        elif self._cursor is None:
+            self._begin_cursor(reached)
+        self._tip = reached
+        return reached
+
+    def _look(self, at: _At) -> None:
+        """Raise SourceGone when the log, its triggers or the server's history are not those of the mark any more."""
+        now = self._clock.monotonic()
+        if now - self._looked_at < _LOOK_SECS:
+            return
+        if self._identity() != at.log:
+            raise gone(
+                str(at.log),
+                N_("the change log or its triggers were replaced, altered or switched off, or the server is another"),
+            )
+        self._looked_at = now
+
+    def _identity(self) -> str | None:
+        log = self._log
+        found: str | None = self._session.value(
+            _IDENTITY, table=log.table, trigger=log.trigger, truncation=f"{log.trigger}_t", name=log.name
+        )
+        return found
+
+    def _snapshot(self) -> str:
+        return str(self._session.value("SELECT CAST(txid_current_snapshot() AS text)"))
+
+    def _fetch(self, at: _At, limit: int) -> Sequence[Row]:
+        with self._database.translated():
+            if self._cursor is not None:
+                self._cursor.execute(f"FETCH {limit:d} FROM huitong_entries")
+                return self._cursor.fetchall()  # type: ignore[no-any-return]
+        return self._database.fetch(self._session, f"{self._sql} LIMIT %(limit)s", _between(at) | {"limit": limit})
+
+    def _begin_cursor(self, at: _At) -> None:
+        """Read the rest between two snapshots through a cursor: sorted once, in a transaction of its own."""
+        with self._database.translated():
+            self._session.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            declare = f"DECLARE huitong_entries NO SCROLL CURSOR FOR {self._sql}"
+            psycopg.ClientCursor(self._session.driver).execute(declare, _between(at))  # the server binds nothing in it
+            self._cursor = self._database.reader(self._session.driver)
+
+    def _end_cursor(self) -> None:
+        if self._cursor is not None:
+            self._cursor = None
+            with self._database.translated():
+                self._session.driver.execute("COMMIT")
+        self._tip = None
+
+    @property
+    def _trims(self) -> bool:
+        if self._may_trim is None:
+            self._may_trim = bool(self._session.value("SELECT has_table_privilege(:log, 'DELETE')", log=self._log.log))
+        return self._may_trim
+
+
+def _entries_sql(log: PostgresLog, entries: Entries) -> str:
+    """Return the statement that reads entries: seq, txid, time, op, then the columns of `Entries`."""
+    new = entries.select("new", f"json_populate_record(CAST(NULL AS {log.table}), l.new)")
+    old = entries.select("old", f"json_populate_record(CAST(NULL AS {log.table}), l.old)")
+    return (
+        "SELECT l.seq, l.txid, replace(CAST(l.at AS text), ' ', 'T') || ':00', CAST(l.op AS text), n.*, o.* "  # noqa: S608
+        f"FROM {log.log} AS l LEFT JOIN LATERAL ({new}) AS n ON l.new IS NOT NULL "
+        f"LEFT JOIN LATERAL ({old}) AS o ON l.old IS NOT NULL WHERE {_BETWEEN} ORDER BY l.seq"
+    )
+
+
+def _between(at: _At) -> dict[str, Any]:
+    """Return the parameters that choose the entries between two snapshots."""
+    since, until = Snapshot.of(at.since), Snapshot.of(at.until)
+    return {
+        "floor": since.xmax,
+        "ceiling": until.xmax,
+        "open": f"{{{','.join(map(str, sorted(since.open)))}}}",
+        "seq": at.seq,
+        "until": at.until,
+    }
+
+
+def log_of(about: About, account: str = "") -> PostgresLog:
+    """Return the log of a flow; `account` is who reads it."""
+    return PostgresLog(about.flow, about.table, account)
+
+
+def obstacle(about: About) -> str:
+    """See choose.Way."""
+    found = about.reader.session.value("SELECT CAST(to_regclass(:name) AS text)", name=log_of(about).log)
+    return "" if found is not None else N_("there is no change log (huitong source ddl)")
+
+
+def stream_of(about: About) -> Stream:
+    """See choose.Way."""
+    return PostgresLogStream(log_of(about), about.reader, about.settings.keep.total_seconds(), about.clock)
