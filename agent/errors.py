@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from agent.i18n import N_, _
+from agent.i18n import N_, _, spoken
 
 
 class Side(StrEnum):
@@ -60,7 +60,8 @@ class HuitongError(Exception):
 
     def localised(self) -> tuple[str, str]:
         """Return (text, hint) in the language of the context."""
-        return _fill(_(self.text), self.details), _fill(_(self.hint), self.details)
+        details = spoken(self.details)
+        return _fill(_(self.text), details), _fill(_(self.hint), details)
 
 
 def _fill(template: str, details: dict[str, object]) -> str:
@@ -123,11 +124,6 @@ class NotFound(HuitongError):
 
     code = "HT-E404"
     text = N_("there is no {what} named {name}")
-
-    def localised(self) -> tuple[str, str]:
-        """Return (text, hint) in the language of the context, the kind of thing too."""
-        details = self.details | ({"what": _(str(self.details["what"]))} if "what" in self.details else {})
-        return _fill(_(self.text), details), _fill(_(self.hint), details)
 
 
 class Conflict(HuitongError):

@@ -7,6 +7,7 @@ declared and translated with `_` where it is shown, so that an error raised deep
 from __future__ import annotations
 
 import gettext as _gettext
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
@@ -54,3 +55,13 @@ def language_from_locale(environment: dict[str, str]) -> str:
         if value and value not in ("C", "POSIX", "C.UTF-8", "C.utf8"):
             return "zh" if value.lower().startswith("zh") else "en"
     return "zh"
+
+
+_SPOKEN: Final = ("what", "why", "limits")
+
+
+def spoken(details: Mapping[str, object]) -> dict[str, object]:
+    """Return details with those translated that are texts of ours by their name; what a driver said stays as it is."""
+    return {
+        name: _(value) if name in _SPOKEN and isinstance(value, str) and value else value for name, value in details.items()
+    }

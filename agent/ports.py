@@ -117,6 +117,15 @@ class Walkable(Protocol):
 
 
 @runtime_checkable
+class Moded(Protocol):
+    """A source with several ways of seeing changes; beside `Source`."""
+
+    def mode(self) -> Finding:
+        """Return which way the open source uses, why, and what it cannot see."""
+        ...
+
+
+@runtime_checkable
 class Sampled(Protocol):
     """A source whose `open` or `read` leaves traces, and which therefore has another way to show some rows; beside `Source`."""
 

@@ -19,6 +19,7 @@ class Kind:
     settings: str
     source: str
     selector: tuple[str, ...]
+    ddl: str = ""  # what gives the statements a DBA has to run; empty for sources that need none
     connections: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
@@ -29,6 +30,7 @@ BUILTIN: Final[Mapping[str, Kind]] = MappingProxyType(
             settings="connectors.database.settings:DatabaseFrom",
             source="connectors.database.source:DatabaseSource",
             selector=("table", "cursor"),
+            ddl="connectors.database.ddl:ddl_of",
             connections={
                 "postgres": "connectors.database.settings:PostgresConnection",
                 "mysql": "connectors.database.settings:MysqlConnection",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO, Final
@@ -22,7 +23,9 @@ from agent.app.overview import Live, Overview, gather, reason_of
 from agent.app.places import open_store
 from agent.app.trust import Trust
 from agent.app.witness import Witness
+from agent.errors import HuitongError
 from agent.events import CallFailed, Events, FlowPaused
+from agent.model import WalkKind, WalkOrder
 from agent.services.capture import CaptureService
 from agent.services.greeting import Greeting, Identity
 from agent.services.health import HealthService, HealthState
@@ -122,7 +125,12 @@ def _compose(parts: Composer, environment: Mapping[str, str], observers: Observe
     services: list[Managed] = [parts.maintenance(delivery), delivery, receipts]
     if capturing:
         plans = {flow: plan.schedule for flow, plan in parts.plans.items()}
-        services += [*captures.values(), Schedule(lambda flow: captures[flow].tick(), plans, settings.agent.timezone)]
+        audits = {flow: plan.audit for flow, plan in parts.plans.items() if plan.audit is not None}
+        services += [
+            *captures.values(),
+            Schedule(lambda flow: captures[flow].tick(), plans, settings.agent.timezone),
+            Schedule(lambda flow: _audit(captures[flow], events), audits, settings.agent.timezone, "audits"),
+        ]
         if settings.agent.listen:
             services.insert(0, _health(settings.agent.listen, parts, observers))
     calls = {
@@ -136,6 +144,17 @@ def _compose(parts: Composer, environment: Mapping[str, str], observers: Observe
     observers.metrics.watch_certificates(expiries(settings))
     _tell_pauses(store, events)
     return Agent(Supervisor(services, events, parts.clock), store, parts.trust, captures, observers)
+
+
+def _audit(capture: CaptureService, events: Events) -> None:
+    """Have a flow compared with its source; one that does not run now is compared the next time."""
+
+    def tell(begun: Future[None]) -> None:
+        error = begun.exception()
+        if isinstance(error, HuitongError):
+            events.emit(CallFailed("flow.compare", error))
+
+    capture.walk(WalkOrder(WalkKind.COMPARE)).add_done_callback(tell)
 
 
 def _health(listen: str, parts: Composer, observers: Observers) -> HealthService:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from agent.adapters.clock import SystemClock
 from agent.app.places import secrets_of
-from agent.app.propose import Column, Described
+from agent.app.propose import Column, Described, Possible
 from agent.errors import NotFound, SettingsError
 from agent.formats.csv_reader import CsvOptions, CsvReader
 from agent.formats.encodings import Encoding, detect_encoding
@@ -36,6 +37,21 @@ def describe_connection(settings: AgentFile, environment: Mapping[str, str], nam
     found = describe_table(database, table)
     columns = tuple(Column(column.name, column.type, column.comment) for column in found.columns)
     return Described(table, columns, found.comment, found.key, found.cursor)
+
+
+def possible_on(
+    settings: AgentFile, environment: Mapping[str, str], name: str, flow: str, block: Mapping[str, object]
+) -> Possible:
+    """Return how changes of a table can be seen; `block` is the `from:` of a flow. Raises as `describe_connection` does."""
+    from connectors.database.connect import database_for  # noqa: PLC0415 - as above
+    from connectors.database.settings import DatabaseFrom  # noqa: PLC0415 - as above
+    from connectors.database.survey import survey  # noqa: PLC0415 - as above
+
+    connection = settings.connections[name]
+    secrets = secrets_of(settings, environment)
+    database = database_for(connection, lambda secret: secrets.get(secret).reveal(), settings.agent.timezone, "huitong init")
+    found = survey(flow, DatabaseFrom.of(**block), database, getattr(connection, "user", ""), SystemClock())
+    return Possible(found.mode, found.why, found.passed, found.grants)
 
 
 def describe_csv(path: Path) -> tuple[Described, Encoding, str]:

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from agent.adapters.secrets import Secrets
-from agent.errors import SettingsError
+from agent.errors import Conflict, SettingsError
 from agent.events import Events
 from agent.i18n import N_
 from agent.mapping.spec import FieldSpec, MapSpec, OnFail
@@ -50,6 +50,12 @@ class FlowPlan:
             return Cron(str(cron))
         every: timedelta = self.source_settings.every
         return Every(every.total_seconds())
+
+    @property
+    def audit(self) -> Cron | None:
+        """When to compare the source with what was captured; None for a source that has no such thing."""
+        expression = getattr(self.source_settings, "audit", None)
+        return None if expression is None else Cron(str(expression))
 
 
 def plan_flows(settings: AgentFile) -> dict[str, FlowPlan]:
@@ -115,12 +121,30 @@ class Surroundings:
 
 def build_source(plan: FlowPlan, around: Surroundings) -> Source:
     """Return the unopened source of a flow. Imports its connector, and nothing of the others."""
+    module, _, name = kind_of(plan.source_settings, BUILTIN).source.partition(":")
+    source: Source = getattr(import_module(module), name).build(wire(plan, around))
+    return source
+
+
+def installation_of(plan: FlowPlan, around: Surroundings, account: str) -> Any:
+    """Return what the DBA has to create for a flow: mode, and the statements `create` and `drop`.
+
+    Raises SourceUnavailable, SourceRefused; Conflict for a flow whose source needs nothing.
+    """
+    target = kind_of(plan.source_settings, BUILTIN).ddl
+    if not target:
+        raise Conflict(N_("flow {flow} does not read a database: nothing has to be created for it"), flow=plan.flow)
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)(wire(plan, around), account)
+
+
+def wire(plan: FlowPlan, around: Surroundings) -> Wiring[Any]:
+    """Return what the source of a flow is built from. Raises SettingsError."""
     block = plan.source_settings
-    module, _, name = kind_of(block, BUILTIN).source.partition(":")
     connection = getattr(block, "connection", None)
     if connection is not None and connection not in around.settings.connections:
         raise SettingsError(N_("there is no connection named {name}"), name=connection)
-    wiring: Wiring[Any] = Wiring(
+    return Wiring(
         flow=plan.flow,
         settings=block,
         clock=around.clock,
@@ -132,8 +156,6 @@ def build_source(plan: FlowPlan, around: Surroundings) -> Source:
         secret=lambda name: around.secrets.get(name).reveal(),
         rejected=lambda prefix: around.rejected(plan.flow, prefix),
     )
-    source: Source = getattr(import_module(module), name).build(wiring)
-    return source
 
 
 def _columns(plan: FlowPlan) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from agent.adapters.control import Handler
     from agent.app.composer import Composer
+    from agent.model import WalkOrder
     from agent.queries import Closed
     from agent.services.capture import CaptureService
     from agent.services.capture_again import Letter
@@ -77,6 +78,14 @@ class _Flow:
     def again(self, letters: Sequence[Letter]) -> Future[Mapping[str, Closed | None]]:
         """See Capturing."""
         return self._running().again(letters)
+
+    def walk(self, order: WalkOrder) -> Future[None]:
+        """See Capturing. What begins here goes on when the agent runs."""
+        return self._running().walk(order)
+
+    def count(self, order: WalkOrder) -> Future[int]:
+        """See Capturing."""
+        return self._running().count(order)
 
     def drain(self) -> dict[str, int]:
         """Capture what there is; returns what was made durable. Raises what is in the way."""

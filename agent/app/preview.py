@@ -14,8 +14,8 @@ from agent.events import Events
 from agent.i18n import N_
 from agent.mapping.compile import compile_map
 from agent.mapping.explain import Explained, explain_row
-from agent.model import START, Batch, Counters, FlowState
-from agent.ports import Sampled, Source
+from agent.model import START, Batch, Counters, Finding, FlowState
+from agent.ports import Moded, Sampled, Source
 from agent.settings.agent_file import AgentFile
 
 
@@ -37,6 +37,7 @@ class Preview:
     plan: FlowPlan
     batch: Batch
     rows: Sequence[Sequence[Explained]]
+    mode: Finding | None = None  # how the source sees changes, where there are several ways
 
 
 def preview(settings: AgentFile, environment: Mapping[str, str], flow: str, count: int) -> Preview:
@@ -46,11 +47,12 @@ def preview(settings: AgentFile, environment: Mapping[str, str], flow: str, coun
         raise NotFound(N_("there is no flow named {flow}"), hint=N_("list them: huitong flow list"), flow=flow)
     with closed_source(plan, settings, environment) as source:
         batch = _look(source, flow, count)
+        mode = source.mode() if isinstance(source, Moded) else None
     rows = batch.rows[:count]
     if not rows:
-        return Preview(plan, batch, ())
+        return Preview(plan, batch, (), mode)
     mapper = compile_map(plan.spec, batch.columns)
-    return Preview(plan, batch, [explain_row(mapper, row) for row in rows])
+    return Preview(plan, batch, [explain_row(mapper, row) for row in rows], mode)
 
 
 def _look(source: Source, flow: str, count: int) -> Batch:

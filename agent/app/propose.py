@@ -52,6 +52,16 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True)
+class Possible:
+    """How changes of a table can be seen now: mode and why; better modes and what is in their way; statements for the DBA."""
+
+    mode: str
+    why: str
+    passed: Sequence[tuple[str, str]]
+    grants: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Line:
     """One line of a map. `column` is empty for a required field that was not found; `options` stand behind `from:`."""
 

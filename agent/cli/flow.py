@@ -7,6 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
+import click
+
 from agent.app.access import ask, reading
 from agent.app.offline import handlers
 from agent.app.overview import reason_of
@@ -136,6 +138,55 @@ def run_once(session: Session, name: str) -> None:
         session.output.data({"flow": name, **done}, lambda: [_(text).format(flow=name, **done)])
     else:
         session.output.data({"flow": name, "asked": True}, lambda: [_(N_("{flow} looks at its source now")).format(flow=name)])
+
+
+@flow.command(
+    "compare",
+    help=N_(
+        "Compare the source of a flow with what was captured of it, while its changes flow on.\nWhat was missed is sent, and "
+        "what is gone is deleted; when too much is gone, nothing is, until somebody accepts it."
+    ),
+)
+@argument("name", metavar=N_("FLOW"))
+@option("--accept-deletes", is_flag=True, help=N_("delete whatever is gone, however much it is"))
+@WHY
+@pass_session
+def compare(session: Session, name: str, why: str, accept_deletes: bool) -> None:
+    """Begin a comparison."""
+    settings = load_agent_settings([session.config]).value
+    ask(settings, handlers(settings), "flow.compare", flow=name, why=why, accept_deletes=accept_deletes)
+    text = N_("{flow} is being compared; the result will stand in: huitong status")
+    session.output.data({"flow": name, "begun": True}, lambda: [_(text).format(flow=name)])
+
+
+@flow.command(
+    "backfill",
+    help=N_(
+        "Read part of a source again, while its changes flow on, and send what differs from what was sent last.\nWith --dry-run "
+        "only the rows are counted."
+    ),
+)
+@argument("name", metavar=N_("FLOW"))
+@option("--where", "condition", default="", metavar="SQL", help=N_("rows for which this holds, in the SQL of the source"))
+@option("--since", default="", metavar=N_("TIME"), help=N_("rows whose cursor has this value or a greater one"))
+@option("--until", default="", metavar=N_("TIME"), help=N_("rows whose cursor has this value or a smaller one"))
+@option("--from-key", "first", default="", metavar=N_("KEY"), help=N_("rows whose key has this value or a greater one"))
+@option("--to-key", "last", default="", metavar=N_("KEY"), help=N_("rows whose key has this value or a smaller one"))
+@option("--again", is_flag=True, help=N_("send also what is equal to what was sent last, as a new version"))
+@option("--dry-run", is_flag=True, help=N_("count the rows and do nothing"))
+@WHY
+@pass_session
+def backfill(session: Session, /, name: str, why: str, dry_run: bool, **chosen: Any) -> None:
+    """Begin a backfill, or count what it would read."""
+    settings = load_agent_settings([session.config]).value
+    if not any(value for key, value in chosen.items() if key != "again"):
+        raise click.UsageError(_(N_("say which rows: --where, --since, --until, --from-key or --to-key")))
+    if dry_run:
+        found: Any = ask(settings, handlers(settings), "flow.count", flow=name, **chosen)
+        session.output.data({"flow": name, **found}, lambda: [_(N_("{flow}: {rows} rows")).format(flow=name, **found)])
+        return
+    ask(settings, handlers(settings), "flow.backfill", flow=name, why=why, **chosen)
+    session.output.data({"flow": name, "begun": True}, lambda: [_(N_("{flow} is read again")).format(flow=name)])
 
 
 @flow.command("gaps", help=N_("List what lies outside the promise: numbered gaps, with the reason."))

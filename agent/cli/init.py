@@ -25,7 +25,7 @@ from agent.settings.message_types import MessageTypeFile, check_messages, load_m
 from connectors import BUILTIN
 
 if TYPE_CHECKING:
-    from agent.app.propose import Described, Proposal
+    from agent.app.propose import Described, Possible, Proposal
     from agent.app.starter import FlowDraft
 
 STDOUT: Final = Path("-")
@@ -160,7 +160,7 @@ _NEXT_FLOW: Final = (
 
 
 def _from_table(session: Session, wanted: Wanted, place: str) -> ExitCode:
-    from agent.app.describe import describe_connection  # noqa: PLC0415 - as above
+    from agent.app.describe import describe_connection, possible_on  # noqa: PLC0415 - as above
     from agent.app.starter import block_scalar  # noqa: PLC0415 - as above
 
     name, _slash, table = place.partition("/")
@@ -172,16 +172,20 @@ def _from_table(session: Session, wanted: Wanted, place: str) -> ExitCode:
     settings = _load([*base, _connection_part(*new)] if new[1] else base).value
     described = describe_connection(settings, os.environ, name, table)
     proposal, definition = _proposed(settings, wanted, described)
+    block = {"connection": name, "table": table, "key": proposal.key, "cursor": described.cursor, "every": "30s"}
+    possible = possible_on(settings, os.environ, name, flow, block)
     cursor = [("cursor", block_scalar(described.cursor), "")] if described.cursor else []
+    walks = possible.mode == "compare"
     source = [
         ("connection", name, ""),
         ("table", block_scalar(table), described.comment),
         ("key", _list(proposal.key), _(_GUESSED_KEY) if proposal.guessed_key else ""),
         *cursor,
-        ("every", "30s" if cursor else "10m", "" if cursor else _(_NO_CURSOR)),
+        ("mode", "auto", _(N_("now: {mode}")).format(mode=possible.mode)),
+        ("every", "10m" if walks else "30s", _(_NO_CURSOR) if walks else ""),
     ]
     draft = _draft(flow, described, proposal, definition, source, connection=new if new[1] else None)
-    return _write_flow(session, target, base, draft)
+    return _write_flow(session, target, base, draft, possible)
 
 
 def _from_csv(session: Session, wanted: Wanted, path: Path) -> ExitCode:
@@ -305,7 +309,9 @@ def flow_id(name: str) -> str:
     return plain if _FLOW.fullmatch(plain) else f"flow-{plain}".strip("-")[:63]
 
 
-def _write_flow(session: Session, target: Path, base: Sequence[Document], draft: FlowDraft) -> ExitCode:
+def _write_flow(
+    session: Session, target: Path, base: Sequence[Document], draft: FlowDraft, possible: Possible | None = None
+) -> ExitCode:
     from agent.app.starter import flow_text  # noqa: PLC0415 - as above
 
     text = flow_text(draft)
@@ -316,11 +322,27 @@ def _write_flow(session: Session, target: Path, base: Sequence[Document], draft:
     if missing:
         said = _(N_("No column was found for: {names}. Write their columns into the file.")).format(names=", ".join(missing))
         session.output.say(said)
-    about = {"flow": draft.flow, "key": list(draft.proposal.key), "missing": missing}
+    about: dict[str, Any] = {"flow": draft.flow, "key": list(draft.proposal.key), "missing": missing}
+    if possible is not None:
+        about |= {"mode": possible.mode, "grants": list(possible.grants)}
+        for line in _said_of(possible, draft.flow):
+            session.output.say(line)
     folder = _parts_folder(session)
     found_there = target.resolve().parent == folder.resolve()
     _tell(session, target, about, _NEXT_FLOW if found_there else (_MOVE, *_NEXT_FLOW), folder=folder)
     return ExitCode.OK
+
+
+def _said_of(possible: Possible, flow: str) -> Iterator[str]:
+    """Yield how changes will be seen, how they could be seen better, and what a DBA has to grant."""
+    yield _(N_("Changes will be seen by mode {mode}.")).format(mode=possible.mode)
+    for mode, why in possible.passed:
+        yield _(N_("Mode {mode} would be better: {why}.")).format(mode=mode, why=_(why).rstrip("。."))
+    if possible.passed:
+        yield _(N_("What a DBA creates for it is printed by: huitong source ddl {flow}")).format(flow=flow)
+    if possible.grants:
+        yield _(N_("The account needs no more than this, from the DBA:"))
+        yield from (f"  {grant};" for grant in possible.grants)
 
 
 # -- checking and writing --------------------------------------------------------------------------------------------

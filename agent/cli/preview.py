@@ -12,7 +12,7 @@ from agent.cli.base import Session, argument, command, option, pass_session
 from agent.cli.exit_codes import ExitCode
 from agent.cli.formatting import table
 from agent.cli.validate import load_agent_settings
-from agent.cli.words import say
+from agent.cli.words import say, text_of
 from agent.i18n import N_, _
 from agent.standards.judgement import Severity
 
@@ -54,6 +54,7 @@ def _as_json(found: Preview) -> dict[str, object]:
     return {
         "flow": found.plan.flow,
         "message": found.plan.section.message,
+        "mode": found.mode.details["mode"] if found.mode is not None else "",
         "records": [
             [
                 {
@@ -93,6 +94,8 @@ def _lines(session: Session, found: Preview) -> Iterator[str]:
         yield f"{one.token}  {one.reason}: {say(one.text, one.details)}"
     if not found.rows and not found.batch.unreadable:
         yield _(N_("The source has nothing to read now."))
+    if found.mode is not None:
+        yield text_of(found.mode)
     yield _(N_("Nothing was sent, nothing was moved."))
 
 

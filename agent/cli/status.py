@@ -192,6 +192,7 @@ GAP_KINDS: Final = {
     "position_lost": N_("position lost"),
     "source_replaced": N_("source replaced"),
     "store_restored": N_("store restored"),
+    "deletes_held": N_("deletes held back"),
 }
 
 

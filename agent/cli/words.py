@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from agent.app.witness import Fault
-from agent.i18n import N_, _
+from agent.i18n import N_, _, spoken
 from agent.model import Finding
 
 _SUBJECTS: Final = {
@@ -49,7 +49,7 @@ def say(text: str, details: Mapping[str, object]) -> str:
     """Return a text with its fields filled; one whose details do not fit is shown as it is."""
     translated = _(text)
     try:
-        return translated.format_map(dict(details)) if details else translated
+        return translated.format_map(spoken(details)) if details else translated
     except (KeyError, ValueError, IndexError):
         return translated
 

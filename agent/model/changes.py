@@ -58,16 +58,24 @@ class WalkKind(StrEnum):
 class WalkOrder:
     """A walk that a source is to begin.
 
-    `condition` chooses rows, in the terms of the source. With `again` also what is equal to what was sent last is sent.
+    A backfill takes the rows for which `condition` holds, in the terms of the source, whose cursor lies in `since` to `until`,
+    and whose key (its first column) in `first` to `last`, all ends included, as texts. With `again` also what is equal to what
+    was sent last is sent.
     `certain` tells that rows are known to have gone. `changed` are the chunks in which changes were captured since the
-    comparison before; None when that is not known, and then every row is read.
+    comparison before; None when that is not known, and then every row is read. `routine`: one of many, of which nothing is told
+    unless it finds something.
     """
 
     kind: WalkKind
     condition: str = ""
+    since: str = ""
+    until: str = ""
+    first: str = ""
+    last: str = ""
     again: bool = False
     certain: bool = False
     changed: frozenset[int] | None = None
+    routine: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,10 @@ of its own (`capture_source`). What happens to an error is decided by its dispos
 
     RETRY, RECONNECT   close, wait with a growing pause, open again from what the store holds
     PAUSE              the same, more slowly, and the flow is shown as paused; StoreFull waits for room
-    SourceGone         a numbered gap, and the flow is paused until an operator resumes it
+    SourceGone         a numbered gap; a table is compared at once, anything else waits until an operator resumes it
     FATAL              ends the service, and with it the process
 
-What is opened again goes on from what the store holds. Positions, counters and ledger rows in memory are only ever those of
-steps in flight, and are forgotten with them.
+What is opened again goes on from what the store holds; what is in memory is only ever that of steps in flight.
 """
 
 from __future__ import annotations
@@ -85,6 +84,7 @@ class CaptureService(Service):
             running=self._running,
             read_keys=self._read_keys,
             begin_walk=self._begin_walk,
+            count_rows=lambda walked, order: self._ask(walked.count, order).result(),
         )
         self._bell = threading.Event()
         self._due = threading.Event()
@@ -116,24 +116,24 @@ class CaptureService(Service):
     def retry(self, item_ids: Sequence[str]) -> Future[Outcome]:
         """Try quarantined items again; per item how it was closed, None when it is still not right.
 
-        The error of the future is Conflict when the flow is not running or its source cannot look up keys.
+        The error of the future is Conflict when the flow is not running or its source cannot do that.
         """
         return self._given(self._orders.give_retry(item_ids))
 
     def again(self, letters: Sequence[Letter]) -> Future[Outcome]:
         """Send again what the hub refused for ever, unless a later version is known (see `capture_again`).
 
-        Per letter how it was closed, None when no message can carry it. The error of the future is Conflict when the flow is
-        not running.
+        Per letter how it was closed, None when no message can carry it. Errors as of `retry`.
         """
         return self._given(self._orders.give_again(letters))
 
     def walk(self, order: WalkOrder) -> Future[None]:
-        """Let the source be compared with what was captured, or part of it be read again.
-
-        The error of the future is Conflict when the flow is not running or its source cannot be walked through.
-        """
+        """Let the source be compared with what was captured, or part of it be read again. Errors as of `retry`."""
         return self._given(self._orders.give_walk(order))
+
+    def count(self, order: WalkOrder) -> Future[int]:
+        """Count the rows that a walk would read. Errors as of `retry`."""
+        return self._given(self._orders.give_count(order))
 
     def _given(self, order: Future[T]) -> Future[T]:
         self.wake()
@@ -212,7 +212,7 @@ class CaptureService(Service):
         self._due.clear()
         source = self._source
         if isinstance(source, Walkable) and not self._walks.sweeping and self._ask(source.wants_walk, flow.position).result():
-            self._begin_walk(flow, source, WalkOrder(WalkKind.COMPARE))
+            self._begin_walk(flow, source, WalkOrder(WalkKind.COMPARE, routine=True))
         self._reading = self._read_after(flow.position)
         return self._reading
 
@@ -316,7 +316,7 @@ class CaptureService(Service):
                 raise error
 
     def _close(self, error: HuitongError) -> HuitongError:
-        """Let what is in flight come to its end, and close the source; returns the error that counts."""
+        """Let what is in flight come to its end, close the source; returns the error that counts."""
         flow, self._flow = self._flow, None
         if flow is not None:
             try:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import TypeVar
 
-from agent.errors import Conflict
+from agent.errors import Conflict, SourceRefused
 from agent.i18n import N_
 from agent.model import Batch, WalkOrder
 from agent.ports import Keyed, Source, Walkable
@@ -30,7 +30,7 @@ class Orders:
     """The orders of one flow. `give_*` are for any thread, `serve` is for the capture thread.
 
     `running` returns the open flow or raises Conflict, `read_keys` asks the source in its own thread, `begin_walk`
-    lets the source begin a walk.
+    lets the source begin a walk, `count_rows` asks how many rows it would read.
     """
 
     def __init__(
@@ -42,10 +42,11 @@ class Orders:
         running: Callable[[], OpenFlow],
         read_keys: Callable[[Keyed, Sequence[str]], Batch],
         begin_walk: Callable[[OpenFlow, Walkable, WalkOrder], None],
+        count_rows: Callable[[Walkable, WalkOrder], int],
     ) -> None:
         self._plan, self._source, self._quarantine = plan, source, quarantine
         self._running, self._read_keys = running, read_keys
-        self._begin_walk = begin_walk
+        self._begin_walk, self._count_rows = begin_walk, count_rows
         self._waiting: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def give_retry(self, item_ids: Sequence[str]) -> Future[Outcome]:
@@ -60,6 +61,10 @@ class Orders:
         """Order a walk."""
         return self._give(lambda: self._walk(order))
 
+    def give_count(self, order: WalkOrder) -> Future[int]:
+        """Order that the rows of a walk are counted."""
+        return self._give(lambda: self._count(order))
+
     def serve(self) -> None:
         """Carry out what is waiting. Raises what is wrong with more than the order."""
         while True:
@@ -73,12 +78,22 @@ class Orders:
 
     def _walk(self, order: WalkOrder) -> None:
         flow = self._running()
+        self._walked_through(lambda source: self._begin_walk(flow, source, order))
+
+    def _count(self, order: WalkOrder) -> int:
+        self._running()
+        return self._walked_through(lambda source: self._count_rows(source, order))
+
+    def _walked_through(self, act: Callable[[Walkable], T]) -> T:
         if not isinstance(self._source, Walkable):
             raise Conflict(
                 N_("this source cannot be compared with what was captured"),
                 hint=N_("only tables can; drop the files again instead"),
             )
-        self._begin_walk(flow, self._source, order)
+        try:
+            return act(self._source)
+        except SourceRefused as error:  # of the order, not of the flow
+            raise Conflict(error.text, hint=error.hint, **error.details) from error
 
     def _give(self, act: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()

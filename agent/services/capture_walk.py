@@ -47,6 +47,7 @@ class WalkFact(msgspec.Struct, frozen=True, omit_defaults=True):
     deleted: int = 0
     certain: bool = False
     sweeping: bool = False
+    routine: bool = False
 
 
 class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -125,7 +126,8 @@ class Walks:
 
     def begun(self, order: WalkOrder, epoch: str, counters: Counters) -> Mapping[str, str]:
         """Note that a walk begins; returns the facts to store."""
-        self._fact = self._new(order.kind, epoch, counters, certain=order.certain)
+        fact = self._new(order.kind, epoch, counters, certain=order.certain)
+        self._fact = msgspec.structs.replace(fact, routine=order.routine)
         self._sweep = _Sweep()
         return {WALK: _write(self._fact)}
 
@@ -222,7 +224,8 @@ class Walks:
         fact = self._fact
         assert fact is not None
         self._fact, self._sweep = None, _Sweep()
-        self._events.emit(WalkCompleted(self._flow, fact.kind.value, fact.covered, fact.late, fact.deleted, held))
+        if not fact.routine or fact.late or fact.deleted or held:
+            self._events.emit(WalkCompleted(self._flow, fact.kind.value, fact.covered, fact.late, fact.deleted, held))
         if fact.kind is not WalkKind.COMPARE:
             return {WALK: ""}
         now = self._clock.now().isoformat()

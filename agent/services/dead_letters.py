@@ -18,7 +18,7 @@ import msgspec
 
 from agent.errors import Conflict, HuitongError
 from agent.i18n import N_
-from agent.model import LedgerRow, OutboxEntry, State
+from agent.model import LedgerRow, OutboxEntry, State, WalkOrder
 from agent.queries import Closed, Item, Refusal, Trace
 from agent.services.capture_again import Former, Letter
 from agent.services.capture_records import DELETED_HASH, HASH_BYTES
@@ -99,6 +99,14 @@ class Capturing(Protocol):
 
     def again(self, letters: Sequence[Letter]) -> Future[Mapping[str, Closed | None]]:
         """Send refused records again; per letter how it was closed, None when no message can carry it."""
+        ...
+
+    def walk(self, order: WalkOrder) -> Future[None]:
+        """Begin a comparison or a backfill."""
+        ...
+
+    def count(self, order: WalkOrder) -> Future[int]:
+        """Count the rows that a walk would read."""
         ...
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from agent.errors import Conflict, NotFound
 from agent.events import Events, FlowPaused, FlowResumed, OperatorActed
 from agent.i18n import N_
-from agent.model import ExchangeMessage, FlowState, State
+from agent.model import ExchangeMessage, FlowState, State, WalkKind, WalkOrder
 from agent.ports import CaptureLog, Outbox
 from agent.queries import Closed, MessageRow, Operator
 from agent.services.dead_letters import Capturing, DeadLetters, Files, Outcome, discarded, failed
@@ -97,17 +97,24 @@ class Desk:
 
     def run(self, flow: str) -> None:
         """Look at the source of a flow now. Raises NotFound; Conflict when it is paused."""
-        if flow not in self._captures:
-            raise _no_flow(flow)
-        paused = self._state(flow).paused
-        if paused:
-            raise Conflict(
-                N_("flow {flow} is paused: {why}"),
-                hint=N_("resume it: huitong flow resume {flow} --why TEXT"),
-                flow=flow,
-                why=paused,
-            )
-        self._captures[flow].tick()
+        self._capture_of(flow).tick()
+
+    def compare(self, flow: str, by: Operator, *, accept_deletes: bool) -> None:
+        """Have a source compared with what was captured; with `accept_deletes` all that is gone there is deleted.
+
+        Raises NotFound; Conflict when the flow does not run, or its source cannot be compared.
+        """
+        self._capture_of(flow).walk(WalkOrder(WalkKind.COMPARE, certain=accept_deletes)).result()
+        self._note("accept-deletes" if accept_deletes else "compare", [flow], by)
+
+    def backfill(self, flow: str, order: WalkOrder, by: Operator) -> None:
+        """Read part of a source again and send what differs from what was sent last. Raises as `compare` does."""
+        self._capture_of(flow).walk(order).result()
+        self._note("backfill", [flow], by)
+
+    def count(self, flow: str, order: WalkOrder) -> int:
+        """Return how many rows a backfill would read. Raises as `compare` does."""
+        return self._capture_of(flow).count(order).result()
 
     def close_gap(self, flow: str, number: int, by: Operator) -> None:
         """Note that a gap was dealt with. Raises NotFound."""
@@ -161,6 +168,20 @@ class Desk:
         return {**dict.fromkeys(wanted, discarded()), **{subject: failed(why) for subject, why in rest.items() if why}}
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _capture_of(self, flow: str) -> Capturing:
+        """Return the capture of a flow that may run."""
+        if flow not in self._captures:
+            raise _no_flow(flow)
+        paused = self._state(flow).paused
+        if paused:
+            raise Conflict(
+                N_("flow {flow} is paused: {why}"),
+                hint=N_("resume it: huitong flow resume {flow} --why TEXT"),
+                flow=flow,
+                why=paused,
+            )
+        return self._captures[flow]
 
     def _unsettled(self, message_id: str) -> MessageRow | None:
         trace = self._files.trace(message_id)

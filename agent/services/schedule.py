@@ -44,9 +44,10 @@ class Cron:
 class Schedule:
     """Calls `tick(flow)`, quickly and in a thread of its own, when a flow is due. A `service.Managed`."""
 
-    name = "schedule"
-
-    def __init__(self, tick: Callable[[str], None], plans: Mapping[str, Every | Cron], timezone: str) -> None:
+    def __init__(
+        self, tick: Callable[[str], object], plans: Mapping[str, Every | Cron], timezone: str, name: str = "schedule"
+    ) -> None:
+        self.name = name
         self._tick = tick
         self._triggers = {flow: trigger_for(plan, timezone) for flow, plan in plans.items()}
         self._timezone = ZoneInfo(timezone)

@@ -220,6 +220,14 @@ Host = Annotated[
 Listen = Annotated[
     str, shaped(N_("address and port"), r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}", N_("for example 127.0.0.1:9464"))
 ]
+DayHours = Annotated[
+    str,
+    shaped(
+        N_("hours of the day"),
+        r"(?:[01][0-9]|2[0-3]):[0-5][0-9]-(?:[01][0-9]|2[0-3]):[0-5][0-9]",
+        N_("from and until, for example 22:00-06:00"),
+    ),
+]
 ColumnName = Annotated[str, shaped(N_("column name"), r"[^\0]{1,256}", N_("the name as it stands in the source, case included"))]
 TableName = Annotated[
     str, shaped(N_("table name"), r"[^\0.]{1,128}(\.[^\0.]{1,128}){0,2}", N_("table, or schema.table, without quotes"))

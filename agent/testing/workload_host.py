@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from agent.errors import SourceUnavailable
-from agent.model import START, Batch, Counters, FlowState, Op, Position
-from agent.ports import Clock, Source
+from agent.model import START, Batch, Counters, FlowState, Op, Position, WalkKind, WalkOrder
+from agent.ports import Clock, Source, Walkable
 from agent.testing.workload_truth import Captured
 
 _QUIET_ROUNDS: Final = 3
@@ -98,6 +98,8 @@ class Follower:
 
     def _step(self, source: Source) -> bool:
         """Read one batch and wait unless there is more; return whether something came."""
+        if isinstance(source, Walkable) and source.wants_walk(self._position):
+            self._position = source.begin_walk(self._position, WalkOrder(WalkKind.COMPARE))
         batch, before = source.read(self._position, self._limit), len(self.captured)
         self._keep(batch)
         source.commit(batch.position)

@@ -26,9 +26,9 @@ class BatchMaker:
         cursor = shape.cursor
         self._clock_at = None if cursor is None or cursor.kind is not ValueKind.INSTANT else self._names.index(cursor.name)
 
-    def nothing(self, position: Position, *, more: bool = False) -> Batch:
+    def nothing(self, position: Position) -> Batch:
         """Return the batch that says that there is nothing new."""
-        return Batch(entity=self._entity, columns=self._names, rows=(), position=position, more=more)
+        return Batch(entity=self._entity, columns=self._names, rows=(), position=position)
 
     def of_page(self, page: Page, position: Position, *, more: bool = False, loading: Progress | None = None) -> Batch:
         """Return rows as they are now."""

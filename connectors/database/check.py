@@ -7,14 +7,18 @@ from collections.abc import Iterator, Sequence
 from agent.errors import HuitongError
 from agent.i18n import N_
 from agent.model import Finding
+from agent.ports import Clock
 from connectors.database.dialects.base import Database, Session
 from connectors.database.settings import DatabaseFrom
+from connectors.database.streams.about import About
+from connectors.database.streams.choose import choose
 from connectors.database.tables.pages import Pages
+from connectors.database.tables.reader import TableReader
 from connectors.database.tables.shape import shape_of
 from connectors.database.tables.table import Table, ValueKind
 
 
-def check_table(database: Database, settings: DatabaseFrom, wanted: Sequence[str]) -> Sequence[Finding]:
+def check_table(flow: str, database: Database, settings: DatabaseFrom, wanted: Sequence[str], clock: Clock) -> Sequence[Finding]:
     """Connect, look at the table and read one row of it. Findings end at the first that makes the others pointless."""
     findings: list[Finding] = []
     subject = N_("connection")
@@ -32,8 +36,8 @@ def check_table(database: Database, settings: DatabaseFrom, wanted: Sequence[str
         findings += _privileges(database, session, pages.shape.table)
         subject = N_("key")
         findings += _key(session, pages, settings)
-        subject = N_("cursor")
-        findings += _cursor(database, session, pages, settings)
+        subject = N_("capture")
+        findings += _mode(About(flow, settings, TableReader(database, session, pages), clock))
     except HuitongError as error:
         findings.append(_failed(subject, error))
     finally:
@@ -80,27 +84,44 @@ def _key(session: Session, pages: Pages, settings: DatabaseFrom) -> Iterator[Fin
         )
 
 
+def _mode(about: About) -> Iterator[Finding]:
+    """Say which mode it is, why, and what that mode cannot see."""
+    chosen = choose(about.flow, about.settings, about.reader, about.clock)
+    try:
+        chosen.stream.begin()  # reads what reading would need
+        for mode, obstacle in chosen.passed:
+            yield Finding(
+                N_("capture"), ok=True, text=N_("{mode} is not possible: {why}"), details={"mode": mode, "why": obstacle}
+            )
+        yield chosen.finding()
+        if chosen.mode in ("polling", "watermark"):
+            yield from _cursor(about.reader.database, about.reader.session, about.reader.pages, about.settings)
+        elif chosen.mode == "compare" and about.settings.mode == "auto":
+            yield _warning(
+                N_("cursor"),
+                N_("without a cursor the whole table is read and compared on every run"),
+                N_(
+                    "name a column that the database sets at every change, or let the DBA create a change log: huitong source ddl"
+                ),
+            )
+    finally:
+        chosen.stream.close()
+
+
 def _cursor(database: Database, session: Session, pages: Pages, settings: DatabaseFrom) -> Iterator[Finding]:
-    cursor = pages.shape.cursor
-    if cursor is None:
-        yield _warning(
-            N_("cursor"),
-            N_("without a cursor the whole table is read and compared on every run; deleted rows are not noticed"),
-            N_("name a column that the database sets at every change"),
-        )
-        return
+    cursor = pages.cursor
     session.page(pages.poll(low=False, resumed=False, inclusive=True), limit=1)
     yield from _cursor_values(database, session, pages)
-    yield Finding(
-        N_("cursor"),
-        ok=True,
-        text=N_(
-            "reading by {cursor}: a row that becomes visible more than {secs} s after a newer one was read can be missed, and "
-            "deleted rows are not noticed"
-        ),
-        hint=N_("make overlap longer than the longest writing transaction"),
-        details={"cursor": cursor.name, "secs": f"{settings.overlap.total_seconds():g}"},
-    )
+    if settings.mode in ("auto", "polling"):
+        yield Finding(
+            N_("cursor"),
+            ok=True,
+            text=N_(
+                "a row that becomes visible more than {secs} s after a newer one was read is found by the next comparison only"
+            ),
+            hint=N_("make overlap longer than the longest writing transaction"),
+            details={"cursor": cursor.name, "secs": f"{settings.overlap.total_seconds():g}"},
+        )
 
 
 def _cursor_values(database: Database, session: Session, pages: Pages) -> Iterator[Finding]:

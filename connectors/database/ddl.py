@@ -8,14 +8,14 @@ from typing import Protocol, cast
 
 from agent.errors import SourceRefused
 from agent.i18n import N_
-from agent.ports import Clock
-from connectors.database.dialects.base import Database
+from connectors.database.connect import database_of
 from connectors.database.settings import DatabaseFrom
 from connectors.database.streams.about import About
 from connectors.database.streams.choose import find_way
 from connectors.database.tables.pages import Pages
 from connectors.database.tables.reader import TableReader
 from connectors.database.tables.shape import shape_of
+from connectors.wiring import Wiring
 
 
 class Installed(Protocol):
@@ -47,18 +47,18 @@ class Ddl:
     drop: Sequence[str]
 
 
-def ddl_of(  # noqa: PLR0913 - what a flow is made of
-    flow: str, settings: DatabaseFrom, database: Database, columns: Sequence[str], clock: Clock, account: str
-) -> Ddl:
+def ddl_of(wiring: Wiring[DatabaseFrom], account: str = "") -> Ddl:
     """Return what a flow needs in its mode; with `auto` its change log. Reads the catalogue, changes nothing.
 
-    Raises SourceUnavailable, SourceRefused: also when this mode of this database needs nothing.
+    `account` is who reads, by default that of the connection. Raises SourceUnavailable, SourceRefused: also when this mode of
+    this database needs nothing.
     """
+    settings, database = wiring.settings, database_of(wiring)
     mode = "trigger" if settings.mode == "auto" else settings.mode
     session = database.connect()
     try:
-        reader = TableReader(database, session, Pages(shape_of(database, session, settings, columns)))
-        about = About(flow, settings, reader, clock)
+        reader = TableReader(database, session, Pages(shape_of(database, session, settings, wiring.columns)))
+        about = About(wiring.flow, settings, reader, wiring.clock)
         way = find_way(mode, about)
         if not hasattr(way, "log_of"):
             raise SourceRefused(
@@ -67,7 +67,7 @@ def ddl_of(  # noqa: PLR0913 - what a flow is made of
                 mode=mode,
                 database=database.name,
             )
-        log = cast(Installing, way).log_of(about, account)
+        log = cast("Installing", way).log_of(about, account or getattr(wiring.connection, "user", ""))
         return Ddl(mode, log.create(), log.drop())
     finally:
         session.close()

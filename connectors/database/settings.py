@@ -10,7 +10,7 @@ from agent.i18n import N_
 from agent.settings.base import Misfit, Raw, SettingsModel, setting, texts
 from agent.settings.codes import Note
 from agent.settings.schedule import Cron, one_schedule
-from agent.settings.types import AbsolutePath, ColumnName, ConnectionName, Duration, Host, Secret, TableName, lasting
+from agent.settings.types import AbsolutePath, ColumnName, ConnectionName, DayHours, Duration, Host, Secret, TableName, lasting
 
 TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -120,6 +120,15 @@ class DatabaseFrom(SettingsModel):
         more=N_("At least as long as the agent may be put back to a backup."),
         examples=("7d",),
     )
+    notify: bool = setting(
+        N_("let the triggers of PostgreSQL announce each write, so that it is captured at once"),
+        default=False,
+        more=N_(
+            "Only with mode trigger. Transactions that write to the table can then not be prepared for a two-phase commit, and "
+            "they commit one after the other."
+        ),
+        examples=("true",),
+    )
     every: Annotated[Duration, lasting("10ms", "7d")] | None = setting(
         N_("time between two polls"), default=None, more=N_("Either this or cron."), examples=("30s",)
     )
@@ -128,6 +137,36 @@ class DatabaseFrom(SettingsModel):
         default=None,
         more=N_("Minute, hour, day of month, month, day of week (mon-sun), in the time zone of the agent. Either this or every."),
         examples=('"0 2 * * *"',),
+    )
+    audit: Cron | None = setting(
+        N_("when the table is compared with what was captured, as a cron expression"),
+        default="0 3 * * sun",
+        more=N_(
+            "Finds what capture missed, in every mode, and rows that are gone. Where the database can compute checksums, only "
+            "parts that changed are read. null for never."
+        ),
+        examples=('"0 3 * * sun"', "null"),
+    )
+    walk_rate: int | None = setting(
+        N_("rows a second that the first load, a comparison or a backfill reads, at most"),
+        default=None,
+        ge=1,
+        more=N_("Changes are not slowed down by it."),
+        examples=("2000",),
+    )
+    walk_hours: DayHours | None = setting(
+        N_("hours in which the first load, a comparison or a backfill reads"),
+        default=None,
+        more=N_("Outside of them only changes are read. In the time zone of the agent."),
+        examples=('"22:00-06:00"',),
+    )
+    most_deletes: int = setting(
+        N_("share of all rows, in percent, that a comparison may delete without asking"),
+        default=20,
+        ge=0,
+        le=100,
+        more=N_("When more are gone, none is deleted; a numbered gap says so: huitong flow compare FLOW --accept-deletes."),
+        examples=("20",),
     )
     overlap: Annotated[Duration, lasting("0s", "7d")] = setting(
         N_("how far polls look back"),

@@ -8,18 +8,20 @@ A stream of states needs none of this: whatever is read later is newer, and the 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
 
-from agent.errors import SourceGone
+from agent.errors import SourceGone, SourceRefused
+from agent.i18n import N_
 from agent.model import START, Batch, Finding, FlowState, Position, Progress, WalkKind, WalkOrder
-from agent.ports import Clock
+from connectors.database.alarm import Alarm, Watched
 from connectors.database.batches import BatchMaker
+from connectors.database.changelog.names import quote_text
 from connectors.database.chunks import Chunks
 from connectors.database.connect import database_of
 from connectors.database.dialects.base import Database, Session
+from connectors.database.pace import Pace
 from connectors.database.position import Belonging, Reached, Walk
 from connectors.database.settings import DatabaseFrom
 from connectors.database.streams.choose import Chosen, choose
@@ -61,25 +63,28 @@ class _Open:
 class DatabaseSource:
     """Implements ports.Source, Keyed and Walkable for one table."""
 
-    def __init__(self, flow: str, settings: DatabaseFrom, database: Database, columns: Sequence[str], clock: Clock) -> None:
+    def __init__(self, wiring: Wiring[DatabaseFrom], database: Database) -> None:
+        settings, flow = wiring.settings, wiring.flow
         self._flow = flow
         self._settings = settings
         self._database = database
-        self._wanted = tuple(columns)
-        self._clock = clock
+        self._wanted = wiring.columns
+        self._clock = wiring.clock
+        self._pace = Pace(settings.walk_rate, settings.walk_hours, wiring.clock, wiring.time_zone)
         self._belonging = Belonging(settings.table, settings.key, settings.cursor, settings.where)
-        self._news = threading.Event()
+        self._alarm = Alarm()
         self._now: _Open | None = None
         self._held: _Held | None = None
         self._ahead: tuple[Mark, Mark] | None = None  # a stored mark, and how far the stream has got without any news
         self._begun: Reached | None = None  # where a flow begins of which nothing is stored yet
         self._noted_at = 0.0
         self._polled_at = 0.0
+        self._rests = False  # a walk that waits until it may go on
 
     @classmethod
     def build(cls, wiring: Wiring[DatabaseFrom]) -> Self:
         """Return the source of a flow, unopened."""
-        return cls(wiring.flow, wiring.settings, database_of(wiring), wiring.columns, wiring.clock)
+        return cls(wiring, database_of(wiring))
 
     # -- ports.Source ------------------------------------------------------------------------------------------------
 
@@ -90,6 +95,7 @@ class DatabaseSource:
         try:
             self._now = self._opened(session, state)
             self._polled_at = self._clock.monotonic()
+            self._alarm.arm()
             return self._database.incarnation(session)
         except BaseException:
             session.close()
@@ -97,14 +103,15 @@ class DatabaseSource:
             raise
 
     def wait(self, timeout_secs: float) -> bool:
-        """See ports.Source: a table says nothing by itself, so only `wake` ends the wait early."""
-        woken = self._news.wait(timeout_secs)
-        self._news.clear()
-        return woken
+        """See ports.Source. Some streams hear of news; otherwise only `wake` ends the wait early."""
+        stream: object = self._now.chosen.stream if self._now is not None else None
+        until_walk = self._pace.pause_secs() if self._rests else timeout_secs
+        news = self._alarm.wait(min(timeout_secs, until_walk), stream if isinstance(stream, Watched) else None)
+        return news or until_walk < timeout_secs
 
     def wake(self) -> None:
         """See ports.Source."""
-        self._news.set()
+        self._alarm.wake()
 
     def read(self, after: Position, limit: int) -> Batch:
         """See ports.Source. Rows that may still have changed unseen come again; the key ledger of the host knows them."""
@@ -112,7 +119,8 @@ class DatabaseSource:
         reached = self._reached(after)
         if self._held is not None and self._held.of != reached.walk:
             self._held = None
-        if reached.walk is None:
+        self._rests = reached.walk is not None and self._held is None and self._pace.pause_secs() > 0
+        if reached.walk is None or self._rests:
             return self._changes(reached, after, limit)
         if self._open.chosen.stream.exact:
             return self._woven(reached, after, limit)
@@ -133,12 +141,17 @@ class DatabaseSource:
         """See ports.Source."""
         from connectors.database.check import check_table  # noqa: PLC0415 - only people ask
 
-        return check_table(self._database, self._settings, self._wanted)
+        return check_table(self._flow, self._database, self._settings, self._wanted, self._clock)
+
+    def mode(self) -> Finding:
+        """See ports.Moded."""
+        return self._open.chosen.finding()
 
     def close(self) -> None:
         """See ports.Source."""
         if self._now is not None:
             now, self._now = self._now, None
+            self._alarm.disarm()
             now.chosen.stream.close()
             now.session.close()
         self._held = self._ahead = self._begun = None
@@ -152,29 +165,31 @@ class DatabaseSource:
     def begin_walk(self, after: Position, order: WalkOrder) -> Position:
         """See ports.Walkable."""
         reached = self._reached(after)
-        walk = Walk(order.kind, condition=order.condition, again=order.again, certain=order.certain)
+        walk = Walk(order.kind, condition=self._condition(order), again=order.again, certain=order.certain)
+        if walk.condition:
+            self._reader_for(walk.condition).by_key(None, 1)  # refused now rather than on the way
         self._open.walker.changed = order.changed
         return self._belonging.encode(replace(reached, walk=walk))
 
     def count(self, order: WalkOrder) -> int:
         """See ports.Walkable."""
-        return self._reader_for(order.condition).count()
+        return self._reader_for(self._condition(order)).count()
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def _changes(self, reached: Reached, after: Position, limit: int) -> Batch:
         """Read on in the stream alone."""
         changes = self._read_stream(reached.mark, limit)
-        walk = self._walk_after(changes)
-        if changes.rows or changes.more or walk is not None:
+        again = self._walk_after(changes)
+        if changes.rows or changes.more or again is not None:
             self._noted_at = self._clock.monotonic()
-            return self._batch_of(changes, Reached(reached.mode, changes.mark, walk))
+            return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
         self._ahead = (reached.mark, changes.mark)
         now = self._clock.monotonic()
         if changes.mark == reached.mark or now - self._noted_at < _NOTED_SECS:
-            return self._open.batches.nothing(after)
+            return self._nothing(reached, after)
         self._noted_at = now
-        return self._open.batches.nothing(self._belonging.encode(Reached(reached.mode, changes.mark)))
+        return self._nothing(reached, self._belonging.encode(replace(reached, mark=changes.mark)))
 
     def _woven(self, reached: Reached, after: Position, limit: int) -> Batch:
         """Read a part of the walk, and give it once the stream has passed its head."""
@@ -191,7 +206,7 @@ class DatabaseSource:
         if changes.mark != reached.mark:
             self._ahead = (reached.mark, changes.mark)
         if not self._open.chosen.stream.covers(changes.mark, held.head):
-            return self._open.batches.nothing(after, more=True)
+            return self._nothing(reached, after, more=True)
         self._held = None
         page = held.part.page
         if held.touched:
@@ -255,6 +270,24 @@ class DatabaseSource:
             return Walk(WalkKind.COMPARE, certain=changes.emptied)
         return None
 
+    def _condition(self, order: WalkOrder) -> str:
+        """Return what an order asks of rows, in the SQL of the database. Raises SourceRefused."""
+        shape = self._open.reader.pages.shape
+        asked = [(">=", order.since, shape.cursor), ("<=", order.until, shape.cursor)]
+        asked += [(">=", order.first, shape.key[0]), ("<=", order.last, shape.key[0])]
+        conditions = [f"({order.condition})"] if order.condition else []
+        for comparison, value, column in asked:
+            if value and column is None:
+                raise SourceRefused(
+                    N_("table {table} has no cursor, by which a time could be chosen"),
+                    hint=N_("choose rows by key or by a condition"),
+                    table=self._settings.table,
+                )
+            if value and column is not None:
+                name = self._database.dialect.identifier_preparer.quote_identifier(column.name)
+                conditions.append(f"{name} {comparison} {quote_text(value)}")
+        return " AND ".join(conditions)
+
     def _reader_for(self, condition: str) -> TableReader:
         reader = self._open.reader
         if not condition:
@@ -263,12 +296,19 @@ class DatabaseSource:
         both = condition if shape.where is None else f"({shape.where}) AND ({condition})"
         return TableReader(self._database, reader.session, Pages(replace(shape, where=both)))
 
+    def _nothing(self, reached: Reached, position: Position, *, more: bool = False) -> Batch:
+        return replace(self._open.batches.nothing(position), more=more, loading=self._loading(reached))
+
     def _batch_of(self, changes: Changes, reached: Reached) -> Batch:
-        loading = None
-        if reached.walk is not None and reached.walk.kind is WalkKind.LOAD:
-            loading = Progress(reached.walk.done, self._estimate(reached.walk.done))
-        more = changes.more or reached.walk is not None
-        return self._open.batches.of_changes(changes, self._belonging.encode(reached), more=more, loading=loading)
+        more = changes.more or (reached.walk is not None and not self._rests)
+        position = self._belonging.encode(reached)
+        return self._open.batches.of_changes(changes, position, more=more, loading=self._loading(reached))
+
+    def _loading(self, reached: Reached) -> Progress | None:
+        """Return how far the first load has got, None when there is none."""
+        if reached.walk is None or reached.walk.kind is not WalkKind.LOAD:
+            return None
+        return Progress(reached.walk.done, self._estimate(reached.walk.done))
 
     def _batch_of_part(self, part: Part, reached: Reached) -> Batch:
         loading = None
@@ -276,6 +316,7 @@ class DatabaseSource:
             done = (reached.walk.done if reached.walk is not None else 0) + part.walked.covered
             loading = Progress(done, done if part.walked.ended else self._estimate(done))
         position = self._belonging.encode(replace(reached, walk=part.then))
+        self._pace.took(part.walked.covered)
         more = part.then is not None or not self._open.chosen.walks
         batch = self._open.batches.of_page(part.page, position, more=more, loading=loading)
         return replace(batch, walked=part.walked, memory=part.memory)

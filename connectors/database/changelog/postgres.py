@@ -56,12 +56,16 @@ $huitong$"""
 
 @dataclass(frozen=True, slots=True)
 class PostgresLog:
-    """Names and statements of one log. `table` is the source table as it stands in statements, `account` who reads."""
+    """Names and statements of one log. `table` is the source table as it stands in statements, `account` who reads.
+
+    With `notify` each statement that writes to the table is announced, so that nobody has to ask. That is not for every
+    database: transactions that announce something cannot be prepared for a two-phase commit, and they commit one by one.
+    """
 
     flow: str
     table: str
     account: str
-    notify: bool = True
+    notify: bool = False
 
     @property
     def log(self) -> str:

@@ -31,6 +31,7 @@ _SESSION: Final = (
     "SET IntervalStyle = 'iso_8601'",
     "SET bytea_output = 'hex'",
     "SET extra_float_digits = 1",
+    "SET lc_monetary = 'C'",
     "SET statement_timeout = {timeout_ms}",
 )
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol, cast
 
 from agent.errors import SourceRefused
 from agent.i18n import N_
+from agent.model import Finding
 from agent.ports import Clock
 from connectors.database.settings import DatabaseFrom
 from connectors.database.streams.about import About
@@ -22,11 +23,32 @@ EXACT: Final = ("trigger", "slot", "binlog")
 _ANY: Final = "*"
 _MODULES: Final = {
     ("trigger", "postgresql"): "log_postgres",
+    ("slot", "postgresql"): "slot",
     ("trigger", "sqlite"): "log_sqlite",
+    ("trigger", "mysql"): "log_mysql",
+    ("binlog", "mysql"): "binlog",
+    ("watermark", "postgresql"): "watermark",
+    ("watermark", "mysql"): "watermark",
     ("polling", _ANY): "polling",
     ("compare", _ANY): "nothing",
 }
 """Where a mode is at home, by database."""
+
+LIMITS: Final = {
+    "trigger": N_("Every change is seen, deletes too, in the order per key."),
+    "slot": N_("Every change is seen, deletes too, in the order of the commits."),
+    "binlog": N_("Every change is seen, deletes too, in the order of the commits."),
+    "watermark": N_(
+        "No row is missed if the database itself sets the cursor; states between two polls are not seen, and deletes only by the "
+        "comparison."
+    ),
+    "polling": N_(
+        "A row that commits later than the overlap is found only by the comparison, and so are deletes; states between two polls "
+        "are not seen."
+    ),
+    "compare": N_("Every run reads the table and finds what changed, deletes too; states between two runs are not seen."),
+}
+"""What a mode promises, and what it cannot see."""
 
 _BY_WORTH: Final = ("trigger", "slot", "binlog", "watermark", "polling", "compare")
 
@@ -54,6 +76,11 @@ class Chosen:
     why: str
     stream: Stream
     passed: tuple[tuple[str, str], ...] = ()
+
+    def finding(self) -> Finding:
+        """Say the mode, why it is, and what it promises and cannot see."""
+        details = {"mode": self.mode, "why": self.why, "limits": LIMITS[self.mode]}
+        return Finding(N_("capture"), ok=True, text=N_("mode {mode}, because {why}. {limits}"), details=details)
 
     @property
     def walks(self) -> bool:

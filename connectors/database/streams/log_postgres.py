@@ -21,7 +21,7 @@ from agent.errors import SourceRefused
 from agent.i18n import N_
 from agent.ports import Clock
 from connectors.database.changelog.names import REGISTRY
-from connectors.database.changelog.postgres import SCHEMA, PostgresLog
+from connectors.database.changelog.postgres import SCHEMA, PostgresLog, quoted
 from connectors.database.dialects.base import Row, Session
 from connectors.database.position import gone
 from connectors.database.streams.about import About
@@ -41,7 +41,8 @@ SELECT l.id || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '/'
 FROM {SCHEMA}.{REGISTRY} AS l, (
     SELECT string_agg(concat_ws(',', t.oid, t.xmin, p.oid, p.xmin), ';' ORDER BY t.tgname) AS made, count(*) AS found
     FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
-    WHERE t.tgrelid = CAST(:table AS regclass) AND t.tgname IN (CAST(:trigger AS name), CAST(:truncation AS name)) AND t.tgenabled IN ('O', 'A')) AS t
+    WHERE t.tgrelid = CAST(:table AS regclass) AND t.tgenabled IN ('O', 'A')
+        AND t.tgname IN (CAST(:trigger AS name), CAST(:truncation AS name))) AS t
 WHERE l.name = :name AND t.found = 2
 """  # noqa: S608 - constants
 """What names this log, this course of the server's history and these very triggers; no row when some are missing or off."""
@@ -83,6 +84,8 @@ class PostgresLogStream:
         self._looked_at = float("-inf")
         self._trimmed_at = float("-inf")
         self._may_trim: bool | None = None
+        self._heard = False
+        self._listen()
 
     def begin(self) -> Mark:
         """See Stream. Raises SourceRefused when a trigger is missing or off."""
@@ -135,11 +138,34 @@ class PostgresLogStream:
             finally:
                 self._session.driver.execute("COMMIT")
 
+    def fileno(self) -> int | None:
+        """See alarm.Watched."""
+        return int(self._session.driver.fileno())
+
+    def look(self) -> bool:
+        """See alarm.Watched: take in what the server announced."""
+        with self._database.translated():
+            self._session.driver.pgconn.consume_input()
+            while self._session.driver.pgconn.notifies() is not None:
+                self._heard = True
+        heard, self._heard = self._heard, False
+        return heard
+
     def close(self) -> None:
         """See Stream."""
         self._session.close()
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        """Hear of statements that wrote to the table, where the triggers announce them."""
+
+        def hear(_notification: object) -> None:  # one that came with the answer to something else
+            self._heard = True
+
+        with self._database.translated():
+            self._session.driver.add_notify_handler(hear)
+            self._session.driver.execute(f"LISTEN {quoted(self._log.channel)}")
 
     def _reach(self, at: _At, rows: Sequence[Row], read: int, *, full: bool) -> _At:
         """Return where reading goes on, and see to the cursor for it."""
@@ -181,7 +207,8 @@ class PostgresLogStream:
             if self._cursor is not None:
                 self._cursor.execute(f"FETCH {limit:d} FROM huitong_entries")
                 return self._cursor.fetchall()  # type: ignore[no-any-return]
-        return self._database.fetch(self._session, f"{self._sql} LIMIT %(limit)s", _between(at) | {"limit": limit})
+            return self._database.fetch(self._session, f"{self._sql} LIMIT %(limit)s", _between(at) | {"limit": limit})
+        raise AssertionError("unreachable")  # mypy: the context never swallows
 
     def _begin_cursor(self, at: _At) -> None:
         """Read the rest between two snapshots through a cursor: sorted once, in a transaction of its own."""
@@ -230,7 +257,7 @@ def _between(at: _At) -> dict[str, Any]:
 
 def log_of(about: About, account: str = "") -> PostgresLog:
     """Return the log of a flow; `account` is who reads it."""
-    return PostgresLog(about.flow, about.table, account)
+    return PostgresLog(about.flow, about.table, account, notify=about.settings.notify)
 
 
 def obstacle(about: About) -> str:

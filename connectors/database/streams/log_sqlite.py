@@ -36,6 +36,7 @@ class SqliteLogStream:
         self._entries = Entries(reader.pages.shape)
         self._sql = _entries_sql(log, self._entries)
         self._trimmed_at = float("-inf")
+        self._version = 0
 
     def begin(self) -> Mark:
         """See Stream. Raises SourceRefused when a trigger is missing or another one than it should be."""
@@ -56,7 +57,8 @@ class SqliteLogStream:
                 raise gone(str(after["log"]), N_("the change log or its triggers were replaced, altered or switched off"))
             # Somebody changed the schema: the triggers are as they were, but they may have been away for a while.
             return Changes((), after | {"schema": schema}, doubt=True)
-        rows = self._database.fetch(self._session, self._sql, {"seq": after["seq"], "limit": limit})
+        with self._database.translated():
+            rows = self._database.fetch(self._session, self._sql, {"seq": after["seq"], "limit": limit})
         made = self._entries.changes(rows, limit)
         seq = rows[made.read - 1][0] if rows else after["seq"]
         more = len(rows) == limit or made.read < len(rows)
@@ -84,6 +86,16 @@ class SqliteLogStream:
                 "AND julianday(at) < julianday('now') - ? / 86400.0 ORDER BY seq LIMIT ?)",
                 (mark["seq"], self._keep_secs, _TRIM_ROWS),
             )
+
+    def fileno(self) -> int | None:
+        """See alarm.Watched: a file says nothing."""
+        return None
+
+    def look(self) -> bool:
+        """See alarm.Watched: whether another connection has committed since."""
+        version = int(self._session.value("PRAGMA data_version"))
+        before, self._version = self._version, version
+        return version != before
 
     def close(self) -> None:
         """See Stream: the session is that of the source."""

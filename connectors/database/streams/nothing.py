@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from connectors.database.dialects.base import Row
 from connectors.database.streams.about import About
 from connectors.database.streams.stream import Changes, Mark, Stream
 
@@ -32,6 +35,10 @@ class NoStream:
 
     def close(self) -> None:
         """See Stream."""
+
+    def settled(self, _mark: Mark, rows: Sequence[Row]) -> Sequence[bool]:
+        """Tell that nothing had its chance before: only walks find changes here, so none of them is late."""
+        return [False] * len(rows)
 
 
 def obstacle(_about: About) -> str:

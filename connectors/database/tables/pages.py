@@ -90,13 +90,15 @@ class Pages:
     @_prepared
     def digest(self, expression: Expression, *, resumed: bool, bounded: bool) -> sa.Select[Any]:
         """Select the number of the rows that `load` would give without a limit, and what an aggregate makes of them."""
-        chosen: sa.Select[Any] = sa.select(sa.func.count(), expression).select_from(self.from_table)
+        columns: list[Expression] = [sa.func.count(), expression]
+        chosen = sa.select(*columns).select_from(self.from_table)
         return chosen.where(*self._span(resumed=resumed, bounded=bounded), *self._filter())
 
     @_prepared
     def count(self) -> sa.Select[Any]:
         """Select the number of all rows."""
-        chosen: sa.Select[Any] = sa.select(sa.func.count()).select_from(self.from_table)
+        counted: sa.ColumnElement[Any] = sa.func.count()
+        chosen: sa.Select[Any] = sa.select(counted).select_from(self.from_table)
         return chosen.where(*self._filter())
 
     @_prepared

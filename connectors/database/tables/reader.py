@@ -32,6 +32,7 @@ class TableReader:
         self.database = database
         self.session = session
         self.pages = pages
+        self._checksum = database.digest(pages.shape.columns)
 
     def page(self, statement: Statement, limit: int, **values: Value) -> Page:
         """Return the rows of a statement. Raises SourceRefused when two of them share a key."""
@@ -83,12 +84,11 @@ class TableReader:
 
     def digest(self, after: Place | None, upto: Place | None) -> str | None:
         """Return what tells two states of a part apart: row count and checksum; None where the database has none."""
-        expression = self.database.digest(self.pages.shape.columns)
-        if expression is None:
+        if self._checksum is None:
             return None
-        statement = self.pages.digest(expression, resumed=after is not None, bounded=upto is not None)
-        count, checksum = self.session.page(statement, **self.bound(after or ()), **self.bound(upto or (), "u"))[0]
-        return f"{count}:{str(checksum)}"
+        statement = self.pages.digest(self._checksum, resumed=after is not None, bounded=upto is not None)
+        found: Any = self.session.page(statement, **self.bound(after or ()), **self.bound(upto or (), "u"))[0]
+        return f"{found[0]}:{found[1]}"
 
     def count(self) -> int:
         """Return how many rows there are. Reads all of them."""

@@ -15,7 +15,6 @@ from agent.model import Value
 from agent.ports import Source
 from agent.settings.base import SettingsModel
 from agent.testing.clock import FakeClock
-from connectors.database.connect import database_of
 from connectors.database.ddl import ddl_of
 from connectors.database.settings import DatabaseFrom
 from connectors.database.source import DatabaseSource
@@ -89,11 +88,9 @@ class TableWorld(ABC):
 
     def install(self, account: str) -> None:
         """Create what the mode needs in the database, as its DBA would."""
-        database = database_of(self.wiring(self.connection))
-        ddl = ddl_of("f", self.flow(), database, COLUMNS, self.clock, account)
-        with self.engine.connect() as connection:
-            for statement in ddl.create:
-                connection.exec_driver_sql(statement.replace("%", "%%") if "%" in statement else statement)
+        ddl = ddl_of(self.wiring(self.connection), account)
+        for statement in ddl.create:
+            self.run(statement)
 
     def shown(self, record: Record) -> tuple[Value, ...]:
         return tuple(as_mapping(record).values())

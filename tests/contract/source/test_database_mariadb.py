@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ class MariadbWorld(TableWorld):
                                    seen_at datetime(6), note text, updated_at timestamp(6) NOT NULL)"""
     quote = "`"
 
-    def __init__(self, node: MariadbNode, database: MariadbDatabase) -> None:
+    def __init__(self, node: MariadbNode, database: MariadbDatabase, mode: str) -> None:
         self.node = node
         self.reader = f"reader_{database.database}"
         good = {
@@ -30,10 +32,19 @@ class MariadbWorld(TableWorld):
             "tls": "disable",
         }
         super().__init__(
-            database.url, MysqlConnection.of(**good, password="secret:good"), MysqlConnection.of(**good, password="secret:bad")
+            database.url,
+            MysqlConnection.of(**good, password="secret:good"),
+            MysqlConnection.of(**good, password="secret:bad"),
+            mode,
         )
         self.node.sql(f"CREATE USER '{self.reader}'@'127.0.0.1' IDENTIFIED BY 'it\\'s a secret'")
         self.node.sql(f"GRANT SELECT ON `{database.database}`.`{TABLE}` TO '{self.reader}'@'127.0.0.1'")
+        if mode == "watermark":
+            self.node.sql(f"GRANT PROCESS ON *.* TO '{self.reader}'@'127.0.0.1'")
+
+    def stamp(self) -> Any:
+        """Return the clock of the database for a mode that trusts it."""
+        return datetime.now(UTC).replace(tzinfo=None) if self.mode == "watermark" else super().stamp()
 
     def shown(self, record: Record) -> tuple[Value, ...]:
         """Return the record with as many digits after the second as the column has."""
@@ -55,8 +66,10 @@ class MariadbWorld(TableWorld):
 
 @pytest.mark.integration
 class TestMariadb(SourceContract):
-    @pytest.fixture
-    def world(self, mariadb: MariadbNode, mysql_database: MariadbDatabase) -> Iterator[MariadbWorld]:
-        world = MariadbWorld(mariadb, mysql_database)
+    @pytest.fixture(params=["polling", "compare", "watermark"])
+    def world(
+        self, mariadb: MariadbNode, mysql_database: MariadbDatabase, request: pytest.FixtureRequest
+    ) -> Iterator[MariadbWorld]:
+        world = MariadbWorld(mariadb, mysql_database, request.param)
         yield world
         world.remove()

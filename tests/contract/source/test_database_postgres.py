@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -39,6 +40,12 @@ class PostgresWorld(TableWorld):
         self.run(f'GRANT SELECT ON "{TABLE}" TO {self.reader}')
         if mode in EXACT:
             self.install(self.reader)
+        if mode == "watermark":
+            self.node.sql(f"GRANT pg_read_all_stats TO {self.reader}")
+
+    def stamp(self) -> Any:
+        """Return the clock of the database for a mode that trusts it."""
+        return datetime.now(UTC).isoformat() if self.mode == "watermark" else super().stamp()
 
     def insert(self, _table: sa.TableClause) -> Any:
         return sa.text(
@@ -54,13 +61,14 @@ class PostgresWorld(TableWorld):
         self.node.sql(f"ALTER ROLE {self.reader} LOGIN")
 
     def remove(self) -> None:
+        self.run("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()")
         self.run(f"DROP OWNED BY {self.reader}")
         self.node.sql(f"DROP ROLE {self.reader}")
 
 
 @pytest.mark.integration
 class TestPostgres(SourceContract):
-    @pytest.fixture(params=["polling", "trigger", "compare"])
+    @pytest.fixture(params=["polling", "trigger", "slot", "compare", "watermark"])
     def world(
         self, postgres: PostgresNode, pg_database: PostgresDatabase, request: pytest.FixtureRequest
     ) -> Iterator[PostgresWorld]:

@@ -187,7 +187,7 @@ def test_a_flow_needs_no_agent_yaml_when_the_connection_is_described(place: Path
         (("--from-table", "registry/person", *NEW_CONNECTION, "relative.db"), 78),
         (("--from-table", "registry/person", *NEW_CONNECTION, "{place}/registry.db", "--message", "no.such@1"), 78),
         (("--from-csv", "{place}/none.csv"), 1),
-        (("--type", "oracle"), 2),
+        (("--type", "db2"), 2),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, tuple) else str(value),
 )

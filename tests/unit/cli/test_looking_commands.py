@@ -83,7 +83,7 @@ def test_everything_is_looked_at(filled: Department) -> None:
     assert [subject for subject, one in found.items() if not one["ok"] and not one["warning"]] == [("broker", "")]
     assert found["broker", ""]["hint"]
     text = filled.run("doctor").stdout
-    assert "can be missed, and deleted rows are not noticed" in text
+    assert "is found by the next comparison only" in text
     assert "failed: 1" in text
 
 
