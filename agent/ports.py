@@ -27,6 +27,7 @@ from agent.model import (
     Settled,
     WalkOrder,
 )
+from agent.model.handshake import Answer, Whereabouts
 
 
 class Clock(Protocol):
@@ -137,6 +138,26 @@ class Sampled(Protocol):
         ...
 
 
+@runtime_checkable
+class Handshake(Protocol):
+    """A source in whose rows stands how far each has got; beside `Source`. Called by the thread that calls `read`."""
+
+    def awaiting(self, limit: int) -> Batch | None:
+        """Return the next rows that were handed over and wait for an answer, with nothing but `columns`, `rows` and `more`.
+
+        One page after the other, in turn; `more` is False at the end of a turn. None when the source keeps no states now.
+        Raises SourceUnavailable, SourceRefused.
+        """
+        ...
+
+    def answer(self, answers: Sequence[Answer | None]) -> None:
+        """Note in the rows that `awaiting` returned last, one answer each, what became of them; None leaves a row waiting.
+
+        A row that was changed meanwhile stays as it is. Raises SourceUnavailable, SourceRefused.
+        """
+        ...
+
+
 class CaptureLog(Protocol):
     """The durable end of capture. `append` is the delivery guarantee."""
 
@@ -206,6 +227,10 @@ class KeyLedger(Protocol):
 
     def touched(self, flow: str, since: int) -> frozenset[int]:
         """Return the chunks that have a key, deleted or not, whose ordinal is >= `since`."""
+        ...
+
+    def whereabouts(self, flow: str, keys: Sequence[str]) -> Mapping[str, Whereabouts]:
+        """Return where the last version of each of these keys has got to; keys that were never captured are left out."""
         ...
 
     def unplace(self, flow: str) -> Future[None]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
+import msgspec
+
 from agent.errors import HuitongError
-from agent.model import Placing
+from agent.model import LedgerRow, Placing, Receipt
+from agent.model.handshake import Whereabouts
 from agent.testing.memory_rows import FlowRow, MemoryTables
 
 T = TypeVar("T")
@@ -49,6 +52,12 @@ class MemoryLedger:
             chunks = row.chunks.items() if row else ()
             return frozenset(chunk for key, chunk in chunks if row and not _is_older(row, key, since))
 
+    def whereabouts(self, flow: str, keys: Sequence[str]) -> Mapping[str, Whereabouts]:
+        """See ports.KeyLedger."""
+        with self._lock:
+            row = self.tables.flows.get(flow)
+            return {key: self._whereabouts(*row.ledger[key]) for key in keys if key in row.ledger} if row else {}
+
     def unplace(self, flow: str) -> Future[None]:
         """See ports.KeyLedger."""
 
@@ -57,6 +66,20 @@ class MemoryLedger:
                 self.tables.flows[flow].chunks.clear()
 
         return self._do(work)
+
+    def _whereabouts(self, row: LedgerRow, entry_id: int) -> Whereabouts:
+        first = message = self.tables.messages.get(entry_id)
+        while message is not None and message.superseded_by:
+            heirs = self.tables.named([message.superseded_by])
+            message = heirs[0] if heirs else None
+        epoch = first.about.epoch if first is not None else ""
+        if message is None:
+            return Whereabouts(row.hash, row.ordinal, row.deleted, epoch, None)
+        about = message.about
+        refused = [each.refused for each in self.tables.refusals if each.message_id == about.message_id]
+        receipts = [msgspec.msgpack.decode(octets, type=Receipt).text for octets, _ in message.receipts.values()]
+        said = receipts[-1] if receipts else ""
+        return Whereabouts(row.hash, row.ordinal, row.deleted, epoch, message.state, message.code, said, refused)
 
     def _unplaced(self, flow: str, before: int) -> list[str]:
         row = self.tables.flows.get(flow)

@@ -17,7 +17,8 @@ from agent.adapters.store import statements as sql
 from agent.adapters.store.rows import entry_of, flow_of, micros, moment
 from agent.errors import StoreError
 from agent.i18n import N_
-from agent.model import Depth, FlowState, LedgerRow, OutboxEntry, State
+from agent.model import Depth, FlowState, LedgerRow, OutboxEntry, RefusedRecord, State
+from agent.model.handshake import Whereabouts
 
 KEPT: Final = 4
 BODIES_BYTES: Final = 8 << 20
@@ -73,6 +74,35 @@ def known(connection: sqlite3.Connection, flow: str, keys: Sequence[str]) -> Map
     return {
         key: LedgerRow(key, bytes.fromhex(digest), ordinal, sequence, bool(deleted))
         for key, digest, ordinal, sequence, deleted in orjson.loads(found)
+    }
+
+
+def whereabouts(connection: sqlite3.Connection, flow: str, keys: Sequence[str]) -> Mapping[str, Whereabouts]:
+    """Return where the last version of each key has got to; see ports.KeyLedger."""
+    connection.execute("BEGIN")
+    try:
+        (text,) = sql.one(connection, sql.WHEREABOUTS, {"flow": flow, "keys": orjson.dumps(list(keys)).decode()})
+        last = {found[0]: found for found in orjson.loads(text)}  # those that stand for others come after them
+        entries = orjson.dumps(list({found[5] for found in last.values()})).decode()
+        refused: dict[int, list[RefusedRecord]] = {}
+        for entry_id, *record in connection.execute(sql.REFUSED_IN, (entries,)).fetchall():
+            refused.setdefault(entry_id, []).append(RefusedRecord(*record))
+        said = dict(connection.execute(sql.SAID_OF, (entries,)).fetchall())
+    finally:
+        connection.execute("COMMIT")
+    return {
+        key: Whereabouts(
+            hash=bytes.fromhex(digest),
+            ordinal=ordinal,
+            deleted=bool(deleted),
+            epoch=epoch,
+            # A message is forgotten only after it was stored, and so is one that stood for another.
+            state=None if state is None or heir else State(state),
+            code=code or "",
+            text=said.get(entry_id, ""),
+            refused=refused.get(entry_id, []),
+        )
+        for key, digest, ordinal, deleted, epoch, entry_id, state, code, heir in last.values()
     }
 
 

@@ -31,6 +31,7 @@ from agent.model import (
     Receipt,
     Settled,
 )
+from agent.model.handshake import Whereabouts
 from agent.ports import Clock
 from agent.queries import Closed, Operator, Rewrapped
 
@@ -181,6 +182,11 @@ class SqliteStore:
         """See ports.KeyLedger."""
         with self._readers.lend() as db:
             return reads.touched(db, flow, since)
+
+    def whereabouts(self, flow: str, keys: Sequence[str]) -> Mapping[str, Whereabouts]:
+        """See ports.KeyLedger."""
+        with self._readers.lend() as db:
+            return reads.whereabouts(db, flow, keys)
 
     def unplace(self, flow: str) -> Future[None]:
         """See ports.KeyLedger."""

@@ -94,6 +94,25 @@ WHERE l.flow_id = (SELECT flow_id FROM standing LIMIT 1) AND l.entry_id IN (SELE
 """
 """The keys a message carried last, itself or through the messages of earlier epochs that it stands for."""
 
+WHEREABOUTS: Final = """
+WITH RECURSIVE carrier(key, hash, ordinal, deleted, epoch, depth, entry_id, state, code, heir) AS (
+    SELECT l.key, l.hash, l.ordinal, l.deleted, m.epoch, 0, m.entry_id, m.state, m.code, m.superseded_by
+    FROM json_each(:keys) AS k CROSS JOIN ledger AS l
+        ON l.flow_id = (SELECT flow_id FROM flow WHERE name = :flow) AND l.key = k.value
+        LEFT JOIN message AS m ON m.entry_id = l.entry_id
+    UNION ALL SELECT c.key, c.hash, c.ordinal, c.deleted, c.epoch, c.depth + 1, m.entry_id, m.state, m.code, m.superseded_by
+    FROM carrier AS c JOIN message AS m ON m.message_id = c.heir AND c.state = 'dead')
+SELECT json_group_array(json_array(key, hex(hash), ordinal, deleted, coalesce(epoch, ''), entry_id, state, code, heir))
+FROM (SELECT * FROM carrier ORDER BY depth)
+"""
+"""Each key with the message that carried it last, and behind it those of later epochs that stand for that message."""
+
+REFUSED_IN: Final = """
+SELECT entry_id, record, field, code, message FROM refused
+WHERE entry_id IN (SELECT value FROM json_each(?)) ORDER BY refused_id
+"""
+SAID_OF: Final = "SELECT entry_id, text FROM receipt WHERE entry_id IN (SELECT value FROM json_each(?)) ORDER BY settled_at"
+
 # -- the ledger by chunks --------------------------------------------------------------------------------------------
 
 CHUNKS: Final = 1 << 32

@@ -39,8 +39,8 @@ _PROGRESS: Final = N_(
     "  captured {captured}  confirmed {confirmed}  receipted {stored}  put aside {quarantined}  (changes: {changes})"
 )
 _WORK: Final = N_(
-    "While it ran: {inserted_meanwhile} inserts and {updated_meanwhile} updates. Stored twice: {stored_twice}. "
-    "{seconds:.0f} seconds."
+    "While it ran: {inserted_meanwhile} inserts, {updated_meanwhile} updates and {deleted_meanwhile} deletes. "
+    "Stored twice: {stored_twice}. {seconds:.0f} seconds."
 )
 _AGREE: Final = N_("Source and hub agree record by record, and every bad row is accounted for.")
 _DISAGREE: Final = N_("The two sides do not agree.")
@@ -142,6 +142,8 @@ class Demo:
     def _fill(self) -> Clerks:
         registry = self._world.registry
         registry.create()
+        for flow in ("people", "companies"):  # as the DBA of the department would
+            registry.change((statement, ()) for statement in self._world.agent("source", "ddl", flow)["statements"])
         rows = {"person": list(self._sampler.people(PEOPLE)), "company": list(self._sampler.companies(COMPANIES))}
         for name, content in rows.items():
             registry.load(name, content)
@@ -158,7 +160,7 @@ class Demo:
         while time.monotonic() < until:
             pause.wait(1.0)
             self._world.require_running()
-            self._progress(_(_PROGRESS).format(**self._totals(), changes=clerks.inserted + clerks.updated))
+            self._progress(_(_PROGRESS).format(**self._totals(), changes=clerks.inserted + clerks.updated + clerks.deleted))
         self._progress("", end=True)
 
     def _totals(self) -> dict[str, str]:
@@ -217,6 +219,7 @@ class Demo:
             "reasons": reasons,
             "inserted_meanwhile": clerks.inserted,
             "updated_meanwhile": clerks.updated,
+            "deleted_meanwhile": clerks.deleted,
             "seconds": round(secs, 1),
         }
         self._output.data(result, lambda: self._table(found, counts, result, good=good))

@@ -16,13 +16,13 @@ from agent.cli.demo.registry import TABLES
 from agent.cli.demo.sample import TAX_HEADER
 
 Expected = dict[str, dict[str, Any]]
-HubRow = tuple[str, str, int, int, int, str, str]
-"""flow, record id, epoch ordinal, sequence, position, key, data"""
+HubRow = tuple[str, str, int, int, int, bool, str, str]
+"""flow, record id, epoch ordinal, sequence, position, deleted, key, data"""
 
 Shape = Callable[[Mapping[str, Any]], dict[str, Any]]
 
 _QUERY: Final = (
-    "SELECT f.flow, r.record_id, r.epoch_ordinal, r.sequence, r.position, r.key, r.data FROM record r "
+    "SELECT f.flow, r.record_id, r.epoch_ordinal, r.sequence, r.position, r.deleted, r.key, r.data FROM record r "
     "JOIN flow f ON f.id = r.flow_id ORDER BY r.flow_id, r.epoch_ordinal, r.sequence, r.position"
 )
 
@@ -125,11 +125,15 @@ def compare(expected: Mapping[str, Expected], rows: Iterable[HubRow]) -> Compari
     found = Comparison()
     newest: dict[str, dict[str, dict[str, Any]]] = {flow: {} for flow in expected}
     seen: set[tuple[str, str]] = set()
-    for flow, record_id, _epoch, _sequence, _position, key, data in rows:
+    for flow, record_id, _epoch, _sequence, _position, deleted, key, data in rows:
         found.twice += (flow, str(record_id)) in seen
         seen.add((flow, str(record_id)))
         found.records[flow] = found.records.get(flow, 0) + 1
-        newest.setdefault(flow, {})[next(iter(json.loads(key).values()))] = json.loads(data)
+        of_flow, name = newest.setdefault(flow, {}), next(iter(json.loads(key).values()))
+        if deleted:
+            of_flow.pop(name, None)
+        else:
+            of_flow[name] = json.loads(data)
     for flow, want in expected.items():
         have = newest[flow]
         found.keys[flow] = len(have)

@@ -135,7 +135,7 @@ class PostgresRegistry:
         """See Registry."""
         with self._open() as db:
             for statement, values in statements:
-                db.execute(statement.replace("?", "%s"), values)
+                db.execute(statement.replace("?", "%s") if values else statement, values or None)
 
     def load(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
         """See Registry."""
@@ -153,7 +153,7 @@ class PostgresRegistry:
 
 
 class Clerks(threading.Thread):
-    """People at work: new entries and changes, some dozen transactions a second, until `stop`."""
+    """People at work: new entries, changes and deletions, some dozen transactions a second, until `stop`."""
 
     def __init__(self, registry: Registry, sampler: Sampler, keys: Mapping[str, Sequence[str]]) -> None:
         super().__init__(name="clerks", daemon=True)
@@ -161,18 +161,29 @@ class Clerks(threading.Thread):
         self._keys = {table: list(known) for table, known in keys.items()}
         self._random = random.Random(7)
         self._ended = threading.Event()
-        self.inserted = self.updated = 0
+        self.inserted = self.updated = self.deleted = 0
 
     def run(self) -> None:
         """Work."""
         while not self._ended.wait(self._random.uniform(0.01, 0.04)):
             now = local_now()
-            self._registry.change([self._insert(now) if self._random.random() < 0.4 else self._update(now) for _ in range(3)])
+            self._registry.change([self._act(now) for _ in range(3)])
 
     def stop(self) -> None:
         """Finish the transaction and go home."""
         self._ended.set()
         self.join()
+
+    def _act(self, now: datetime) -> tuple[str, Sequence[Any]]:
+        drawn = self._random.random()
+        return self._insert(now) if drawn < 0.4 else self._delete() if drawn < 0.45 else self._update(now)
+
+    def _delete(self) -> tuple[str, Sequence[Any]]:
+        self.deleted += 1
+        table, key = self._random.choice((("person", "sfzh"), ("company", "tyshxydm")))
+        keys = self._keys[table]
+        values = (keys.pop(self._random.randrange(len(keys))),)
+        return f"DELETE FROM {table} WHERE {key} = ?", values  # noqa: S608 - names of our own
 
     def _insert(self, now: datetime) -> tuple[str, Sequence[Any]]:
         self.inserted += 1

@@ -297,7 +297,7 @@ send:
   people:
     title: 人口基本信息
     message: population.person@1
-    from: {{connection: registry, table: person, key: [sfzh], cursor: gxsj, every: 500ms, overlap: 10s}}
+    from: {{connection: registry, table: person, key: [sfzh], mode: trigger, every: 500ms}}
     map:                                 # 左：标准字段    右：源列
       id_number: {{from: sfzh, check: cn-id}}
       name: xm
@@ -311,7 +311,7 @@ send:
   companies:
     title: 企业登记信息
     message: enterprise.registration@1
-    from: {{connection: registry, table: company, key: [tyshxydm], cursor: gxsj, every: 500ms, overlap: 10s}}
+    from: {{connection: registry, table: company, key: [tyshxydm], mode: trigger, every: 500ms}}
     map:
       uscc: {{from: tyshxydm, check: uscc}}
       name: mc

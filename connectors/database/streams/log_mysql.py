@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from agent.errors import SourceRefused
+from agent.errors import SourceRefused, SourceUnavailable
 from agent.i18n import N_
 from agent.model import Value
 from agent.ports import Clock
@@ -120,7 +120,7 @@ class MysqlLogStream:
         before, asked_at = self._top()
         looked = None if self._activity is None else self._activity.look()
         quiet = looked is not None and looked.fresh and looked.oldest is None and looked.at.timestamp() >= asked_at
-        with self._snapshot():
+        with self._database.unmoving(self._session):
             hi, now = self._top()
             holes = self._missing(before if quiet else 0, hi, now)
         made = {"log": self._identity(), "made": _short(state), "table": self._table()}
@@ -134,7 +134,7 @@ class MysqlLogStream:
         gaps = Gaps.of(after)
         before = self._settled_before(gaps)
         self._readings += 1
-        with self._snapshot():
+        with self._database.unmoving(self._session):
             top, now = self._top()
             if top < gaps.hi:
                 raise gone(str(after["log"]), N_("entries of the change log that were read already are not there any more"))
@@ -172,7 +172,7 @@ class MysqlLogStream:
         self._trimmed_at = now
         gaps = Gaps.of(mark)
         # Somebody may hold a lock, or be shutting the server down: there is always a next time, and reading tells the rest.
-        with contextlib.suppress(*self._database.errors):
+        with contextlib.suppress(*self._database.errors, SourceUnavailable, SourceRefused):
             trimmed = self._trim(min(gaps.low, gaps.hi - 1))
             self._trim_secs = _TRIM_AGAIN_SECS if trimmed >= _TRIM_ROWS else _TRIM_SECS
 
@@ -188,10 +188,7 @@ class MysqlLogStream:
         """Return the time such that holes seen before it are settled; None when nobody tells."""
         if self._activity is None:
             return None
-        looked = self._activity.look()
-        if looked.replicating:
-            raise _refused(N_("the server applies changes of another server, so its transactions tell nothing"), self._log.flow)
-        if not looked.fresh or not gaps.holes:
+        if not gaps.holes or not (looked := self._activity.look()).fresh:
             return float("-inf")
         # Transactions that a server finds prepared when it starts seem to have begun then.
         if min(hole.seen_at for hole in gaps.holes) < self._boot(looked.at.timestamp()) and self._any_prepared():
@@ -201,7 +198,7 @@ class MysqlLogStream:
 
     def _boot(self, now: float) -> float:
         if self._booted is None:  # a restart would have ended the session
-            self._booted = now - float(self._fetch("SHOW GLOBAL STATUS LIKE 'Uptime'")[0][1] or 0) + 1  # type: ignore[arg-type]
+            self._booted = now - float(self._fetch("SHOW GLOBAL STATUS LIKE 'Uptime'")[0][1] or 0) + 1
         return self._booted
 
     def _any_prepared(self) -> bool:
@@ -246,6 +243,8 @@ class MysqlLogStream:
             return str(mark["table"])
         if self._identity() != mark["log"] or _short(self._state()) != mark["made"]:
             raise gone(str(mark["log"]), N_("the change log or its triggers were replaced, altered or switched off"))
+        if self._activity is not None and self._activity.look().replicating:
+            raise _refused(N_("the server applies changes of another server, so its transactions tell nothing"), self._log.flow)
         self._looked_at = now
         return self._table()
 
@@ -294,11 +293,6 @@ class MysqlLogStream:
         """Return the greatest number that is visible, and the clock of the server after it was read."""
         rows = self._fetch(f"SELECT COALESCE(MAX(seq), 0), CAST(UNIX_TIMESTAMP(SYSDATE(6)) AS CHAR) FROM {self._name}")  # noqa: S608
         return int(rows[0][0]), round(float(rows[0][1]) + 0.001, 3)  # type: ignore[arg-type]
-
-    @contextlib.contextmanager
-    def _snapshot(self) -> Iterator[None]:
-        with self._database.unmoving(self._session):
-            yield
 
     def _number(self, sql: str, *values: Value) -> int:
         return int(self._fetch(sql, *values)[0][0] or 0)  # type: ignore[arg-type]

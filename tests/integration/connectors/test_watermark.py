@@ -90,6 +90,7 @@ def connect(database: MariadbDatabase, **other: Any) -> Any:
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_transactions_that_commit_late_in_any_order_are_read(late: Late, order: tuple[int, int]) -> None:
     """Two rows written early commit after many newer ones were read, in either order: both are read."""
+    late.poll()
     with late.transaction() as first, late.transaction() as second:
         writers = (first, second)
         for number, writer in enumerate(writers):
