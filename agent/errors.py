@@ -166,6 +166,32 @@ class SourceGone(HuitongError):
     hint = N_("a numbered gap was recorded; compare, then resume: huitong flow resume {flow} --why TEXT")
 
 
+class SourceChanged(HuitongError):
+    """The columns of a table are not what they were, and the flow is not to go on by itself.
+
+    `difference` says what changed, in names and types; `shape` is what the host stores once the flow is paused, because whoever
+    resumes it accepts the columns as they are now.
+    """
+
+    code = "HT-D004"
+    side = Side.SOURCE
+    disposition = Disposition.PAUSE
+    text = N_("the columns of {table} have changed: {difference}")
+    hint = N_("a numbered gap was recorded; if the flow may go on with this table: huitong flow resume {flow} --why TEXT")
+
+    def __init__(
+        self,
+        text: str | None = None,
+        /,
+        *,
+        hint: str | None = None,
+        shape: str = "",
+        **details: object,
+    ) -> None:
+        super().__init__(text, hint=hint, **details)
+        self.shape = shape
+
+
 class BadRecord(HuitongError):
     """One record cannot be read or translated; `reason` is a stable word for grouping."""
 

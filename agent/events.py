@@ -21,6 +21,13 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowEvent(Event):
+    """Base of what happens to one flow."""
+
+    flow: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceStarted(Event):
     """A service's thread runs."""
 
@@ -52,11 +59,10 @@ class ProgressMade(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowCaptured(Event):
+class FlowCaptured(FlowEvent):
     """One step of capture is durable."""
 
     level: ClassVar[Level] = "debug"
-    flow: str
     rows: int
     records: int
     unchanged: int
@@ -66,27 +72,24 @@ class FlowCaptured(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FirstLoadAdvanced(Event):
+class FirstLoadAdvanced(FlowEvent):
     """The first load of a flow has got so far."""
 
-    flow: str
     done: int
     total: int | None
 
 
 @dataclass(frozen=True, slots=True)
-class FirstLoadCompleted(Event):
+class FirstLoadCompleted(FlowEvent):
     """The first load of a flow is durable; polling starts."""
 
-    flow: str
     done: int
 
 
 @dataclass(frozen=True, slots=True)
-class WalkCompleted(Event):
+class WalkCompleted(FlowEvent):
     """A comparison or backfill is through: rows covered, found late (nothing but the walk saw them), deleted, held back."""
 
-    flow: str
     kind: str
     covered: int
     late: int
@@ -95,57 +98,60 @@ class WalkCompleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowPaused(Event):
+class FlowPaused(FlowEvent):
     """A flow stopped and says why; `by` is operator, disk, hub or source, `error` what it met, where it met something."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     by: str
     reason: str
     error: Exception | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class FlowResumed(Event):
+class FlowResumed(FlowEvent):
     """A paused flow goes on."""
 
-    flow: str
     by: str
 
 
 @dataclass(frozen=True, slots=True)
-class RecordQuarantined(Event):
+class RecordQuarantined(FlowEvent):
     """Input was put aside with a reason; its neighbours flow on."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     item_id: str
     reason: str
     field: str
 
 
 @dataclass(frozen=True, slots=True)
-class SourceLost(Event):
+class SourceLost(FlowEvent):
     """The source cannot be reached; capture tries again."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     error: Exception
     delay_secs: float
 
 
 @dataclass(frozen=True, slots=True)
-class SourceOpened(Event):
+class SourceOpened(FlowEvent):
     """The source answers."""
-
-    flow: str
 
 
 @dataclass(frozen=True, slots=True)
-class FileArchived(Event):
+class SchemaChanged(FlowEvent):
+    """The columns of a table are not what they were: names and types, never values; `outcome` is accepted or quarantined."""
+
+    level: ClassVar[Level] = "warning"
+    table: str
+    difference: str
+    outcome: Literal["accepted", "quarantined"]
+
+
+@dataclass(frozen=True, slots=True)
+class FileArchived(FlowEvent):
     """A file was read to its end and archived after the commit."""
 
-    flow: str
     name: str
     size_bytes: int
     rows: int
@@ -153,50 +159,45 @@ class FileArchived(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FileRepeated(Event):
+class FileRepeated(FlowEvent):
     """A file came again with the content it had last time; it was archived and nothing was captured."""
 
-    flow: str
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class FileChanged(Event):
+class FileChanged(FlowEvent):
     """A file changed while it was read; its new content is read from the beginning, as a drop of its own."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     name: str
     rows: int  # captured of the earlier content
 
 
 @dataclass(frozen=True, slots=True)
-class FileRefused(Event):
+class FileRefused(FlowEvent):
     """A file was put aside whole, or left where it is because it must not be opened; other files flow on."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     name: str  # escaped
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class ValuesDoubted(Event):
+class ValuesDoubted(FlowEvent):
     """Records were sent although a check has doubts about a value."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     field: str
     reason: str
     records: int
 
 
 @dataclass(frozen=True, slots=True)
-class GapOpened(Event):
+class GapOpened(FlowEvent):
     """Something outside the promise happened."""
 
     level: ClassVar[Level] = "error"
-    flow: str
     number: int
     kind: str
 
@@ -219,43 +220,39 @@ class BrokerLost(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class MessagesSent(Event):
+class MessagesSent(FlowEvent):
     """Messages were written to the socket."""
 
     level: ClassVar[Level] = "debug"
-    flow: str
     messages: int
     records: int
     body_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class MessagesConfirmed(Event):
+class MessagesConfirmed(FlowEvent):
     """The broker took responsibility for messages."""
 
     level: ClassVar[Level] = "debug"
-    flow: str
     messages: int
     records: int
 
 
 @dataclass(frozen=True, slots=True)
-class MessageRefused(Event):
+class MessageRefused(FlowEvent):
     """The broker returned or refused a message; its flow resumes at its lowest unconfirmed sequence."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     message_id: str
     error: Exception
     delay_secs: float
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptSettled(Event):
+class ReceiptSettled(FlowEvent):
     """A verified receipt moved a message."""
 
     level: ClassVar[Level] = "debug"
-    flow: str
     message_id: str
     outcome: str
     records: int
@@ -281,11 +278,10 @@ class ReceiptRejected(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ReceiptsOverdue(Event):
+class ReceiptsOverdue(FlowEvent):
     """Confirmed messages have had no receipt for too long; the hub is asked about them."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     messages: int
 
 
@@ -313,11 +309,10 @@ class TrustUnreadable(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ForkDetected(Event):
+class ForkDetected(FlowEvent):
     """The hub holds another history of a flow."""
 
     level: ClassVar[Level] = "error"
-    flow: str
     epoch: str
 
 
@@ -347,11 +342,10 @@ class BodiesPurged(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class EpochBegun(Event):
+class EpochBegun(FlowEvent):
     """A restore went on in a new epoch: messages without a receipt are in line again, with their record ids."""
 
     level: ClassVar[Level] = "warning"
-    flow: str
     epoch: str
     previous: str
     messages: int

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
+import psycopg
+
 from agent.adapters.clock import SystemClock
 from agent.adapters.store.sqlite import SqliteStore
 from agent.events import Event, Events, FlowCaptured, FlowPaused, SourceLost
@@ -22,12 +24,16 @@ from agent.services.capture import CaptureService
 from agent.services.capture_plan import CapturePlan
 from agent.wire.envelope import MessageWriter
 from agent.wire.keys import generate, load_signer
+from connectors.database.ddl import ddl_of
 from connectors.database.settings import DatabaseFrom, PostgresConnection
 from connectors.database.source import DatabaseSource
 from connectors.wiring import Wiring
 
 _FLOW = "wide"
 _STOP_SECS = 10.0
+_INSTALLED = """
+SELECT (SELECT count(*) FROM pg_trigger WHERE NOT tgisinternal) + (SELECT count(*) FROM pg_publication)
+"""
 _SPEC = MapSpec(
     fields=(
         FieldSpec("number", "seq", required=True),
@@ -72,8 +78,8 @@ class Reporter:
                 pass
 
 
-def source(order: Mapping[str, Any], settings: DatabaseFrom, clock: SystemClock, events: Events) -> DatabaseSource:
-    """Return the source of the flow."""
+def wiring(order: Mapping[str, Any], settings: DatabaseFrom, clock: SystemClock, events: Events) -> Wiring[DatabaseFrom]:
+    """Return what the source of the flow is built from."""
     connection = PostgresConnection.of(
         type="postgres",
         host=order["host"],
@@ -84,9 +90,19 @@ def source(order: Mapping[str, Any], settings: DatabaseFrom, clock: SystemClock,
         tls="disable",
     )
     columns, password = _SPEC.columns(), str(order["password"])
-    return DatabaseSource.build(
-        Wiring(_FLOW, settings, clock, events, "Asia/Shanghai", "zh", connection, columns, lambda _name: password)
-    )
+    return Wiring(_FLOW, settings, clock, events, "Asia/Shanghai", "zh", connection, columns, lambda _name: password)
+
+
+def install(order: Mapping[str, Any], settings: DatabaseFrom) -> None:
+    """Create what the mode needs in the database, unless an earlier start has done it."""
+    ddl = ddl_of(wiring(order, settings, SystemClock(), Events()))
+    with psycopg.connect(
+        host=order["host"], port=order["port"], dbname=order["database"], user=order["user"], password=order["password"],
+        autocommit=True,
+    ) as db:  # fmt: skip
+        if db.execute(_INSTALLED).fetchone() == (0,):
+            for statement in ddl.create:
+                db.execute(statement.encode())
 
 
 def capture(order: Mapping[str, Any], settings: DatabaseFrom, store: SqliteStore, events: Events) -> CaptureService:
@@ -94,8 +110,9 @@ def capture(order: Mapping[str, Any], settings: DatabaseFrom, store: SqliteStore
     clock, signer = SystemClock(), load_signer(generate())
     return CaptureService(
         CapturePlan(_FLOW, "bench", _SPEC, page_rows=settings.page_rows),
-        source=source(order, settings, clock, events),
+        source=DatabaseSource.build(wiring(order, settings, clock, events)),
         log=store,
+        ledger=store,
         writer_for=lambda epoch: MessageWriter(
             sender="bench",
             receiver="51",
@@ -134,6 +151,8 @@ def _fail(service: str, error: BaseException) -> None:
 def main() -> None:
     order = json.loads(sys.stdin.readline())
     settings = DatabaseFrom.of(**{name: _frozen(value) for name, value in order["settings"].items()})
+    if settings.mode in ("trigger", "slot"):
+        install(order, settings)
     ended = threading.Event()
     with os.fdopen(int(sys.argv[1]), "w", encoding="ascii") as reports:
         events = Events(Reporter(reports))

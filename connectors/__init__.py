@@ -29,7 +29,7 @@ BUILTIN: Final[Mapping[str, Kind]] = MappingProxyType(
             name="database",
             settings="connectors.database.settings:DatabaseFrom",
             source="connectors.database.source:DatabaseSource",
-            selector=("table", "cursor"),
+            selector=("table", "query", "cursor"),
             ddl="connectors.database.ddl:ddl_of",
             connections={
                 "postgres": "connectors.database.settings:PostgresConnection",

@@ -115,6 +115,7 @@ class Composer:
             spec=plan.spec,
             limits=BatchLimits(delivery.batch_records, delivery.batch_bytes),
             page_rows=getattr(plan.source_settings, "page_rows", 2000),
+            whole_transactions=getattr(plan.source_settings, "transactions", "split") == "whole",
             most_deletes=getattr(plan.source_settings, "most_deletes", 0),
         )
         around = Surroundings(self.settings, self.clock, self.events, self.secrets, self._rejected)

@@ -92,6 +92,7 @@ _CAUSES: Final = {
     "HT-D001": N_("The database or folder is down, unreachable, or refuses the account."),
     "HT-D002": N_("A table or column is missing or was renamed, or the account lacks a right."),
     "HT-D003": N_("The source was restored, replaced, or dropped its log before it was read."),
+    "HT-D004": N_("Columns of the table were added, dropped, renamed or retyped, and the flow must not go on by itself."),
     "HT-E404": N_("The name is misspelt, or what it named was removed."),
     "HT-E409": N_("Something else has to happen first; the message says what."),
     "HT-F001": N_("The file is damaged, empty, of another format, or in an encoding other than the one configured."),

@@ -48,8 +48,8 @@ def ddl(session: Session, name: str, account: str, drop: bool) -> None:
 
 
 def _lines(flow: str, mode: str, statements: Sequence[str]) -> Iterator[str]:
-    yield _(N_("-- flow {flow}, mode {mode}: read it, then let an owner of the table run it in one transaction")).format(
-        flow=flow, mode=mode
-    )
+    one = N_("-- flow {flow}, mode {mode}: read it, then let an owner of the table run it in one transaction")
+    each = N_("-- flow {flow}, mode {mode}: read it, then let an owner of the table run it, statement by statement")
+    yield _(each if mode == "slot" else one).format(flow=flow, mode=mode)
     for statement in statements:
         yield f"{statement};"

@@ -187,12 +187,14 @@ _SENTENCES: Final = {
 _STORED_PAUSES: Final = {
     "position_lost": N_("it no longer knows the position that was reached"),
     "source_replaced": N_("it is not the source that was read before"),
+    "schema_changed": N_("the columns of its table have changed"),
 }
 GAP_KINDS: Final = {
     "position_lost": N_("position lost"),
     "source_replaced": N_("source replaced"),
     "store_restored": N_("store restored"),
     "deletes_held": N_("deletes held back"),
+    "schema_changed": N_("columns changed"),
 }
 
 
@@ -216,5 +218,7 @@ def _why(todo: Todo) -> tuple[str, str]:
         return text_of(todo.fault), hint_of(todo.fault)
     if todo.why in _STORED_PAUSES:
         hint = _(N_("compare with the hub, then: huitong flow resume {flow} --why TEXT"))
+        if todo.why == "schema_changed":
+            hint = _(N_("huitong flow gaps shows them; to accept them: huitong flow resume {flow} --why TEXT"))
         return _(_STORED_PAUSES[todo.why]), hint.format(flow=todo.flow)
     return reason_text(todo.why), reason_hint(todo.why)

@@ -4,9 +4,12 @@ Time is always aware UTC. Sizes are bytes. Text that crosses the wire is `str`, 
 """
 
 from agent.model.changes import (
+    SHAPE_ACCEPTED,
+    SHAPE_OFFERED,
     START,
     Batch,
     Finding,
+    Objection,
     Op,
     Position,
     Progress,
@@ -44,6 +47,8 @@ from agent.model.receipts import (
 )
 
 __all__ = [
+    "SHAPE_ACCEPTED",
+    "SHAPE_OFFERED",
     "START",
     "TRANSITIONS",
     "Append",
@@ -57,6 +62,7 @@ __all__ = [
     "LedgerColumns",
     "LedgerRow",
     "MessageKind",
+    "Objection",
     "Op",
     "OutboxEntry",
     "Outcome",

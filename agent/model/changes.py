@@ -19,6 +19,12 @@ Value = None | bool | int | float | str | bytes
 float, a date is `YYYY-MM-DD`, a timestamp `YYYY-MM-DDThh:mm:ss[.ffffff][±hh:mm]`. None is NULL and never the empty string."""
 
 
+SHAPE_OFFERED: Final = "shape:offered"
+SHAPE_ACCEPTED: Final = "shape:accepted"
+"""Names of facts in the memory of a flow. A source whose columns changed offers what they are now; whoever resumes the flow
+after a pause in which that was known has accepted it."""
+
+
 class Op(StrEnum):
     """What happened to a record. A first load is upserts."""
 
@@ -36,6 +42,16 @@ class Unreadable:
     text: str  # English catalogue key of the explanation
     details: Mapping[str, object] = field(default_factory=dict)
     columns: str = ""  # what the raw bytes are, for the operator: the header line of the file
+
+
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why all rows of a batch are to be put aside, although they could be read: a stable word, a catalogue key, details."""
+
+    reason: str
+    text: str
+    hint: str = ""
+    details: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +119,9 @@ class Batch:
     Rows are columnar in spirit: `columns` names the members of every row, and `ops`, `tokens`, `times` (where given) run
     parallel to `rows`. `tokens` None means that the source has no log position and identity comes from the key ledger.
     `memory` are facts the source wants to remember (file digests, for example); they are stored in the same transaction
-    as the position and given back at the next open.
+    as the position and given back at the next open. `ends` are the numbers of rows that are the last of their transaction at the
+    source, ascending, where that is known. With an `objection` every row is put aside for that reason; deletes, which are
+    nothing but a key, pass.
     """
 
     entity: str
@@ -119,6 +137,8 @@ class Batch:
     repeats: bool = True  # with tokens: a change to what the record was already is news too
     loading: Progress | None = None  # set until the first load is through
     walked: Walked | None = None  # set when the rows were read by a walk, in which no key comes twice
+    ends: Sequence[int] = ()
+    objection: Objection | None = None
 
 
 @dataclass(frozen=True, slots=True)

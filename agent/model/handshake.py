@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -39,8 +40,12 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a source is told of one row; `text` is an English catalogue key with fields from `details`, empty when stored."""
+    """What a source is told of one row; `text` is an English catalogue key with fields from `details`, empty when stored.
+
+    `field` is the field of the record that is wrong, where it is one.
+    """
 
     fate: Fate
     text: str = ""
-    details: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    details: Mapping[str, object] = dataclasses.field(default_factory=lambda: MappingProxyType({}))
+    field: str = ""

@@ -208,7 +208,7 @@ class Gap:
 
     flow: str
     number: int
-    kind: str  # position_lost | store_restored | source_replaced
+    kind: str  # position_lost | store_restored | source_replaced | schema_changed
     text: str
     details: Mapping[str, object]
     opened_at: datetime

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Final, TypeVar
 
-from agent.errors import Conflict, Disposition, HuitongError, SourceGone, StoreFull, disposition
+from agent.errors import Conflict, Disposition, HuitongError, SourceChanged, SourceGone, StoreFull, disposition
 from agent.events import Events, FlowPaused, FlowResumed, SourceLost, SourceOpened
 from agent.i18n import N_
 from agent.model import START, Batch, Counters, FlowState, Position, WalkKind, WalkOrder
@@ -27,7 +27,7 @@ from agent.ports import CaptureLog, Clock, Keyed, KeyLedger, Source, Walkable
 from agent.retry import Backoff
 from agent.services.capture_again import Letter
 from agent.services.capture_flow import Captured, FlowWriter, FreshLedger, OpenFlow
-from agent.services.capture_gap import POSITION_LOST, REPLACED, lose
+from agent.services.capture_gap import REPLACED, accept_offer, lose, loss_of
 from agent.services.capture_orders import Orders, Outcome
 from agent.services.capture_plan import CapturePlan, Quarantine
 from agent.services.capture_records import RecordMaker
@@ -35,6 +35,7 @@ from agent.services.capture_source import ROUND_SECS, SourceThread, arrived
 from agent.services.capture_step import OpenItems, Step, StepMaker
 from agent.services.capture_sweep import Sweeper
 from agent.services.capture_walk import Walks
+from agent.services.capture_writeback import Writeback
 from agent.services.service import Service
 from agent.wire.control import EpochOpen
 
@@ -72,11 +73,12 @@ class CaptureService(Service):
         self._notify = notify
         self._quarantine = quarantine or Quarantine()
         self._thread_of_source = SourceThread(source, f"source {plan.flow}")
-        self._maker = StepMaker(plan.flow, RecordMaker(plan.sender, plan.flow, plan.spec), plan.limits, clock)
+        self._maker = StepMaker(plan, RecordMaker(plan.sender, plan.flow, plan.spec), clock)
         self._fresh = FreshLedger()
         self._items: OpenItems | None = None
         self._walks = Walks(plan.flow, plan.spec.key, plan.most_deletes, ledger=ledger, log=log, clock=clock, events=events)
         self._sweeper = Sweeper(self._walks, read_keys=self._read_keys)
+        self._writeback = Writeback(plan, source, ledger, self._quarantine, ask=self._ask, clock=clock)
         self._orders = Orders(
             plan,
             source,
@@ -196,6 +198,7 @@ class CaptureService(Service):
             if self._sweeper.advance(flow, self._source, self._passes):
                 return
         if self._reading is None and not self._due.is_set():
+            self._writeback.advance()
             if self._ask(self._source.wait, ROUND_SECS).result():
                 self._due.set()
             return
@@ -222,8 +225,8 @@ class CaptureService(Service):
     def _complete_pass(self, flow: OpenFlow) -> None:
         """Come to rest: everything read is durable and committed at the source."""
         flow.harvest(wait=True)
-        while self._commits:
-            self._commits.popleft().result()
+        self._check_commits(wait=True)
+        self._writeback.advance()
         self._works()
         self._passes += 1
 
@@ -235,8 +238,8 @@ class CaptureService(Service):
         if step.append.messages:
             self._notify()
 
-    def _check_commits(self) -> None:
-        while self._commits and self._commits[0].done():
+    def _check_commits(self, *, wait: bool = False) -> None:
+        while self._commits and (wait or self._commits[0].done()):
             self._commits.popleft().result()
 
     # -- opening -----------------------------------------------------------------------------------------------------
@@ -244,15 +247,12 @@ class CaptureService(Service):
     def _open(self) -> None:
         if self._opening is None:
             self._state = self._log.open_flow(self._plan.flow)
-            self._paused = self._state.paused
-            if self._paused:
+            if self._state.paused and self._stored_pause():
                 return
             self._opening = self._ask(self._open_source, self._state)
-        incarnation = arrived(self._opening)
-        if incarnation is None:
-            return
-        self._opening = None
-        self._opened(self._state, incarnation)
+        if (incarnation := arrived(self._opening)) is not None:
+            self._opening = None
+            self._opened(self._state, incarnation)
 
     def _opened(self, state: FlowState, incarnation: str) -> None:
         if state.incarnation not in ("", incarnation):
@@ -261,6 +261,7 @@ class CaptureService(Service):
             return
         self._fresh.opened(state)
         self._walks.opened(state)
+        self._writeback.opened(state, incarnation)
         writer = self._writer_for(state.epoch)
         self._announce(state, writer)
         if self._items is None:
@@ -291,8 +292,7 @@ class CaptureService(Service):
 
     def _announce(self, state: FlowState, writer: FlowWriter) -> None:
         if not state.announced:
-            opening = EpochOpen(state.flow, state.epoch, state.previous_epoch)
-            self._log.announce(state.flow, writer.control(opening)).result()
+            self._log.announce(state.flow, writer.control(EpochOpen(state.flow, state.epoch, state.previous_epoch))).result()
             self._notify()
 
     # -- what goes wrong ---------------------------------------------------------------------------------------------
@@ -300,9 +300,8 @@ class CaptureService(Service):
     def _recover(self, error: HuitongError) -> None:
         error = self._close(error)
         self._trouble = error
-        if isinstance(error, SourceGone):
-            details = {"position": str(error.details.get("position", "")), "why": str(error)}
-            self._lose(self._state, self._state.incarnation, POSITION_LOST, details)
+        if isinstance(error, SourceGone | SourceChanged):
+            self._lose(self._state, self._state.incarnation, *loss_of(error))
             return
         match disposition(error):
             case Disposition.RETRY | Disposition.RECONNECT:
@@ -374,14 +373,15 @@ class CaptureService(Service):
             self._due.clear()
             if self._flow is not None:
                 self._close(Conflict(why=self._paused))
+            accept_offer(self._log, self._plan.flow)
         return bool(self._paused)
 
     # -- operators ---------------------------------------------------------------------------------------------------
 
     def _running(self) -> OpenFlow:
-        if self._flow is not None:
-            return self._flow
-        raise Conflict(N_("the flow {flow} is not running now"), flow=self._plan.flow)
+        if self._flow is None:
+            raise Conflict(N_("the flow {flow} is not running now"), flow=self._plan.flow)
+        return self._flow
 
     def _read_keys(self, source: Keyed, keys: Sequence[str]) -> Batch:
         return self._ask(source.read_keys, keys).result()
@@ -393,8 +393,6 @@ class CaptureService(Service):
             self._due.set()
         order = self._walks.order(order)
         flow.begin_walk(self._ask(source.begin_walk, flow.position, order).result(), order)
-
-    # -- the source's thread -----------------------------------------------------------------------------------------
 
     def _ask(self, call: Callable[..., T], *arguments: object) -> Future[T]:
         return self._thread_of_source.ask(call, *arguments)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,18 +45,33 @@ class TooLarge:
     error: BadRecord
 
 
-def pack(writer: Writer, records: Sequence[bytes], sequence: int, limits: BatchLimits) -> Iterator[Packed | TooLarge]:
-    """Yield the messages of records, in order, with sequences from `sequence` on."""
-    for first, last in _groups(records, limits):
+def pack(
+    writer: Writer, records: Sequence[bytes], sequence: int, limits: BatchLimits, breaks: Collection[int] = ()
+) -> Iterator[Packed | TooLarge]:
+    """Yield the messages of records, in order, with sequences from `sequence` on.
+
+    No message holds records on both sides of one of the `breaks`: numbers of records with which a message has to begin.
+    """
+    for first, last in _groups(records, limits, breaks):
         for made in _write(writer, records, first, last, sequence):
             yield made
             sequence += isinstance(made, Packed)
 
 
-def _groups(records: Sequence[bytes], limits: BatchLimits) -> Iterator[tuple[int, int]]:
+def breaks_of(rows: Sequence[int], ends: Sequence[int]) -> frozenset[int]:
+    """Return the numbers of the records that begin a transaction.
+
+    `rows` are the row numbers of the records, ascending, and `ends` those of the last rows of transactions. Not every row has
+    become a record: with the last row of a transaction its end is not gone.
+    """
+    return frozenset(bisect_right(rows, end) for end in ends)
+
+
+def _groups(records: Sequence[bytes], limits: BatchLimits, breaks: Collection[int]) -> Iterator[tuple[int, int]]:
     first = size = 0
     for index, record in enumerate(records):
-        if index > first and (index - first >= limits.records or size + len(record) > limits.octets):
+        full = index - first >= limits.records or size + len(record) > limits.octets
+        if index > first and (full or index in breaks):
             yield first, index
             first, size = index, 0
         size += len(record)

@@ -21,6 +21,7 @@ class CapturePlan:
     spec: MapSpec
     limits: BatchLimits = field(default_factory=BatchLimits)
     page_rows: int = 2000
+    whole_transactions: bool = False  # no message holds records of two transactions
     most_deletes: int = 20  # percent of all rows that may vanish without anybody being asked
     in_flight: int = 4  # steps handed to the store and not yet durable, at most
     reconnect: Backoff = field(default_factory=lambda: Backoff(first_secs=0.5, cap_secs=60.0))

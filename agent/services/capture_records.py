@@ -13,13 +13,13 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, repeat
-from typing import Final
+from typing import Any, Final, Protocol
 
-from agent.errors import SettingsError, SourceRefused
+from agent.errors import BadRecord, SettingsError, SourceRefused
 from agent.mapping.compile import compile_map
 from agent.mapping.mapper import Mapped, Mapper, Rejected
 from agent.mapping.spec import MapSpec
-from agent.model import Batch, LedgerRow, Op
+from agent.model import Batch, LedgerRow, Objection, Op, Value
 from agent.wire.envelope import encode_record, encode_records
 from agent.wire.identity import RecordIds
 
@@ -103,7 +103,9 @@ class RecordMaker:
         )
 
     def _mapped(self, batch: Batch) -> tuple[MappedColumns, Mapped]:
-        mapper = self._mapper_for(batch.columns)
+        mapper: _Maps = self._mapper_for(batch.columns)
+        if batch.objection is not None:
+            mapper = _PutAside(mapper, batch.objection)
         if batch.ops is not None and Op.DELETE in batch.ops:
             return _with_deletes(mapper, batch.rows, batch.ops)
         mapped = mapper.apply(batch.rows)
@@ -120,12 +122,36 @@ class RecordMaker:
         return self._mapper
 
 
+class _Maps(Protocol):
+    def apply(self, rows: Sequence[tuple[Value, ...]]) -> Mapped: ...
+
+    def keys_only(self, rows: Sequence[tuple[Value, ...]]) -> Mapped: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _PutAside:
+    """Stands in for a mapper while all rows are put aside: their keys are known all the same, so that they can be tried again."""
+
+    mapper: _Maps
+    why: Objection
+
+    def apply(self, rows: Sequence[tuple[Value, ...]]) -> Mapped:
+        keyed = self.mapper.keys_only(rows)
+        details: dict[str, Any] = dict(self.why.details)
+        error = BadRecord(self.why.text, reason=self.why.reason, hint=self.why.hint, **details)
+        refused = [Rejected(row, key, error) for row, key in zip(keyed.index, keyed.keys, strict=True)]
+        return Mapped(rejected=[*keyed.rejected, *refused])
+
+    def keys_only(self, rows: Sequence[tuple[Value, ...]]) -> Mapped:
+        return self.mapper.keys_only(rows)
+
+
 def _columns_of(mapped: Mapped, data: Sequence[bytes | None]) -> MappedColumns:
     digests = [_NOTHING if octets is None else hashlib.sha256(octets).digest() for octets in data]
     return MappedColumns(mapped.index, mapped.keys, mapped.key_json, data, digests)
 
 
-def _with_deletes(mapper: Mapper, rows: Sequence[tuple[object, ...]], ops: Sequence[Op]) -> tuple[MappedColumns, Mapped]:
+def _with_deletes(mapper: _Maps, rows: Sequence[tuple[object, ...]], ops: Sequence[Op]) -> tuple[MappedColumns, Mapped]:
     """Map upserts whole and of deletes the key, and bring them back into the order of the source."""
     merged: list[tuple[int, str, bytes, bytes | None, bytes]] = []
     whole = Mapped()

@@ -22,7 +22,8 @@ from agent.model import (
 )
 from agent.ports import Clock
 from agent.queries import Closed
-from agent.services.capture_messages import BatchLimits, Packed, Writer, pack
+from agent.services.capture_messages import Packed, Writer, breaks_of, pack
+from agent.services.capture_plan import CapturePlan
 from agent.services.capture_quarantine import Isolation
 from agent.services.capture_records import Known, RecordMaker, Records
 
@@ -100,10 +101,11 @@ class Step:
 class StepMaker:
     """Makes the steps of one flow. Belongs to the capture thread."""
 
-    def __init__(self, flow: str, maker: RecordMaker, limits: BatchLimits, clock: Clock) -> None:
-        self._flow = flow
+    def __init__(self, plan: CapturePlan, maker: RecordMaker, clock: Clock) -> None:
+        self._flow = plan.flow
+        self._limits = plan.limits
+        self._whole = plan.whole_transactions
         self._maker = maker
-        self._limits = limits
         self._clock = clock
 
     def make(self, batch: Batch, context: Context, writer: Writer, known: Known | None, items: OpenItems) -> Step:
@@ -112,7 +114,7 @@ class StepMaker:
         made = self._maker.make(
             batch, epoch=context.epoch, incarnation=context.incarnation, first_ordinal=before.next_ordinal, known=known
         )
-        messages, ledger, too_large = self._pack(made, writer, before.next_sequence)
+        messages, ledger, too_large = self._pack(made, writer, before.next_sequence, batch.ends if self._whole else ())
         put_aside = self._put_aside(Isolation(self._flow, context.incarnation), batch, [*made.rejected, *too_large])
         emitted = made.keys if not too_large else [row.key for row in ledger]
         append = Append(
@@ -135,13 +137,13 @@ class StepMaker:
         return Step(append, emitted, put_aside, made.warnings, made.unchanged, _late(batch, made))
 
     def _pack(
-        self, made: Records, writer: Writer, sequence: int
+        self, made: Records, writer: Writer, sequence: int, ends: Sequence[int]
     ) -> tuple[Sequence[ExchangeMessage], Sequence[LedgerRow], Sequence[Rejected]]:
         """Return messages, the ledger rows of the records in them, and the records that no message can carry."""
         messages: list[ExchangeMessage] = []
         sequences: list[int] = []  # of the message that carries a record; 0 for one that none can carry
         too_large: list[Rejected] = []
-        for packed in pack(writer, made.encoded, sequence, self._limits):
+        for packed in pack(writer, made.encoded, sequence, self._limits, breaks_of(made.rows, ends)):
             if isinstance(packed, Packed):
                 messages.append(packed.message)
                 sequences += [packed.message.sequence] * (packed.last - packed.first)

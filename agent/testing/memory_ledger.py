@@ -76,7 +76,7 @@ class MemoryLedger:
         if message is None:
             return Whereabouts(row.hash, row.ordinal, row.deleted, epoch, None)
         about = message.about
-        refused = [each.refused for each in self.tables.refusals if each.message_id == about.message_id]
+        refused = tuple(each.refused for each in self.tables.refusals if each.message_id == about.message_id)
         receipts = [msgspec.msgpack.decode(octets, type=Receipt).text for octets, _ in message.receipts.values()]
         said = receipts[-1] if receipts else ""
         return Whereabouts(row.hash, row.ordinal, row.deleted, epoch, message.state, message.code, said, refused)

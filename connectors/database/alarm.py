@@ -43,7 +43,8 @@ class Alarm:
         with self._lock:
             if self._pair is None:
                 self._pair = socket.socketpair()
-                self._pair[0].setblocking(False)
+                for end in self._pair:  # nobody may be listening: then it fills up, and says no more
+                    end.setblocking(False)
 
     def disarm(self) -> None:
         """Let go of what `arm` took. Idempotent."""

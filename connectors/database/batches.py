@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import compress
+from itertools import accumulate, compress
 
 from agent.model import Batch, Position, Progress, Unreadable
 from connectors.database.dialects.base import Database, Row
@@ -60,6 +60,7 @@ class BatchMaker:
             tokens=changes.tokens,
             repeats=False,
             times=changes.times if changes.times is not None else self._times(shown),
+            ends=changes.ends,
             unreadable=unreadable,
             more=more,
             loading=loading,
@@ -87,9 +88,15 @@ class BatchMaker:
             ops=None if changes.ops is None else list(compress(changes.ops, good)),
             tokens=None if changes.tokens is None else list(compress(changes.tokens, good)),
             times=None if changes.times is None else list(compress(changes.times, good)),
-            ends=(),
+            ends=self.ends_among(changes.ends, good),
         )
         return kept, broken
 
     def _times(self, shown: Sequence[Row]) -> list[str | None] | None:
         return None if self._clock_at is None else instants(shown, self._clock_at)
+
+    @staticmethod
+    def ends_among(ends: Sequence[int], good: Sequence[bool]) -> list[int]:
+        """Return ends in numbers of the rows that are left; a transaction that loses its last row ends with the one before."""
+        left = list(accumulate(good))
+        return list(dict.fromkeys(left[end] - 1 for end in ends if left[end]))

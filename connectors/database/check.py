@@ -11,7 +11,7 @@ from agent.ports import Clock
 from connectors.database.dialects.base import Database, Session
 from connectors.database.settings import DatabaseFrom
 from connectors.database.streams.about import About
-from connectors.database.streams.choose import choose
+from connectors.database.streams.choose import choose, find_way
 from connectors.database.tables.pages import Pages
 from connectors.database.tables.reader import TableReader
 from connectors.database.tables.shape import shape_of
@@ -31,9 +31,9 @@ def check_table(flow: str, database: Database, settings: DatabaseFrom, wanted: S
         subject = N_("table")
         pages = Pages(shape_of(database, session, settings, wanted))
         session.page(pages.load(resumed=False), limit=1)
-        findings.append(Finding(subject, ok=True, text=N_("{table} can be read"), details={"table": settings.table}))
+        findings.append(Finding(subject, ok=True, text=N_("{table} can be read"), details={"table": settings.entity_of(flow)}))
         subject = N_("privileges")
-        findings += _privileges(database, session, pages.shape.table)
+        findings += _privileges(database, session, pages.shape.table, settings)
         subject = N_("key")
         findings += _key(session, pages, settings)
         subject = N_("capture")
@@ -53,12 +53,14 @@ def _warning(subject: str, text: str, hint: str, **details: object) -> Finding:
     return Finding(subject, ok=False, text=text, hint=hint, details=details, warning=True)
 
 
-def _privileges(database: Database, session: Session, table: Table) -> Iterator[Finding]:
-    if database.may_write(session, table):
+def _privileges(database: Database, session: Session, table: Table, settings: DatabaseFrom) -> Iterator[Finding]:
+    if table.query is None and database.may_write(session, table):
         yield _warning(
             N_("privileges"),
             N_("the account may also change this table"),
-            N_("nothing but SELECT is needed: ask the DBA for an account that can do no more"),
+            N_("nothing but SELECT is needed: ask the DBA for an account that can do no more")
+            if settings.status is None
+            else N_("nothing but SELECT, and UPDATE on the columns of the status, is needed: ask the DBA for such an account"),
         )
 
 
@@ -75,6 +77,13 @@ def _key(session: Session, pages: Pages, settings: DatabaseFrom) -> Iterator[Fin
         )
     if shape.table.is_unique(settings.key):
         yield Finding(N_("key"), ok=True, text=N_("the database keeps the key ({key}) unique"), details={"key": names})
+    elif shape.table.query is not None:
+        yield _warning(
+            N_("key"),
+            N_("whether the key ({key}) is unique in the result of the query is only seen when it is read"),
+            N_("make sure that no join gives two rows for one key: then the flow stops"),
+            key=names,
+        )
     else:
         yield _warning(
             N_("key"),
@@ -88,7 +97,11 @@ def _mode(about: About) -> Iterator[Finding]:
     """Say which mode it is, why, and what that mode cannot see."""
     chosen = choose(about.flow, about.settings, about.reader, about.clock)
     try:
-        chosen.stream.begin()  # reads what reading would need
+        own = getattr(find_way(chosen.mode, about), "findings", None)
+        if own is not None:
+            yield from own(about, chosen.stream)
+        else:
+            chosen.stream.begin()  # reads what reading would need
         for mode, obstacle in chosen.passed:
             yield Finding(
                 N_("capture"), ok=True, text=N_("{mode} is not possible: {why}"), details={"mode": mode, "why": obstacle}
@@ -96,6 +109,12 @@ def _mode(about: About) -> Iterator[Finding]:
         yield chosen.finding()
         if chosen.mode in ("polling", "watermark"):
             yield from _cursor(about.reader.database, about.reader.session, about.reader.pages, about.settings)
+        elif chosen.mode == "compare" and about.settings.mode == "auto" and about.settings.query is not None:
+            yield _warning(
+                N_("cursor"),
+                N_("without a cursor the query is run and all its rows are compared every time"),
+                N_("name a column of the result that grows with every change of a row"),
+            )
         elif chosen.mode == "compare" and about.settings.mode == "auto":
             yield _warning(
                 N_("cursor"),
@@ -126,7 +145,7 @@ def _cursor(database: Database, session: Session, pages: Pages, settings: Databa
 
 def _cursor_values(database: Database, session: Session, pages: Pages) -> Iterator[Finding]:
     cursor = pages.cursor
-    if not pages.shape.table.is_indexed(cursor.name):
+    if pages.shape.table.query is None and not pages.shape.table.is_indexed(cursor.name):
         yield _warning(
             N_("cursor"),
             N_("no index begins with {cursor}: every poll reads the whole table"),

@@ -53,6 +53,7 @@ class Belonging:
     key: Sequence[str]
     cursor: str | None
     where: str | None
+    query: str | None = None
 
     def encode(self, reached: Reached) -> Position:
         """Return the position as stored. Raises SourceRefused for values that cannot be stored."""
@@ -82,13 +83,18 @@ class Belonging:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise gone(position, N_("it is not a position of a table")) from error
         if names != self._names():
-            raise gone(position, N_("table, key, cursor or condition of the flow were changed"))
+            raise gone(position, N_("table, query, key, cursor or condition of the flow were changed"))
         return reached
 
     def _names(self) -> list[Any]:
-        # The condition may contain values from the database: only its digest is kept.
-        where = hashlib.sha256(self.where.encode()).hexdigest()[:8] if self.where else ""
-        return [self.table, list(self.key), self.cursor or "", where]
+        # Conditions and queries may contain values from the database: only their digests are kept.
+        where = _digest(self.where) if self.where else ""
+        query = [_digest(self.query)] if self.query else []
+        return [self.table, list(self.key), self.cursor or "", where, *query]
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def _walk(stored: dict[str, Any]) -> Walk:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from agent.i18n import N_
 from agent.settings.base import Misfit, Raw, SettingsModel, setting, texts
 from agent.settings.codes import Note
 from agent.settings.schedule import Cron, one_schedule
 from agent.settings.types import AbsolutePath, ColumnName, ConnectionName, DayHours, Duration, Host, Secret, TableName, lasting
+from connectors.database.query import fault_of
 
 TlsMode = Literal["disable", "prefer", "require", "verify-ca", "verify-full"]
 
@@ -80,14 +81,116 @@ class SqliteConnection(SettingsModel):
     )
 
 
-Mode = Literal["auto", "trigger", "slot", "binlog", "watermark", "polling", "compare"]
+Drift = Literal["accept-new", "freeze", "quarantine"]
+Transactions = Literal["split", "whole"]
+Mode = Literal[
+    "auto",
+    "status",
+    "trigger",
+    "slot",
+    "binlog",
+    "change-tracking",
+    "flashback",
+    "rowversion",
+    "watermark",
+    "polling",
+    "compare",
+]
+
+OF_QUERIES: Final = ("watermark", "polling", "compare")
+"""The modes in which the result of a query can be captured."""
+
+
+class StatusFrom(SettingsModel):
+    """A column in which the application and the agent tell each other how far a row has got (mode status)."""
+
+    column: ColumnName = setting(N_("column with the status of the row"), examples=("zt",))
+    pending: str = setting(
+        N_("status of rows that are to be sent; the application sets it"),
+        default="0",
+        examples=('"0"',),
+        min_length=1,
+        max_length=64,
+    )
+    sent: str = setting(
+        N_("status of rows that were taken and wait for a receipt"),
+        default="1",
+        more=N_("Rows with this status that the agent never took are left alone, but looked at again and again."),
+        examples=('"1"',),
+        min_length=1,
+        max_length=64,
+    )
+    failed: str = setting(
+        N_("status of rows that were quarantined or refused"),
+        default="2",
+        more=N_("The application corrects the row and sets it back to pending."),
+        examples=('"2"',),
+        min_length=1,
+        max_length=64,
+    )
+    stored: str = setting(
+        N_("status of rows that the hub has stored, by its signed receipt"),
+        default="3",
+        examples=('"3"',),
+        min_length=1,
+        max_length=64,
+    )
+    message: ColumnName | None = setting(
+        N_("column for the reason when a row failed"),
+        default=None,
+        more=N_("A text; what is too long for it is cut off. Emptied when the row has another status."),
+        examples=("cwxx",),
+    )
+    at: ColumnName | None = setting(N_("column for the time of the last status"), default=None, examples=("ztsj",))
+    language: Literal["zh", "en"] = setting(N_("language of the reason"), default="zh", examples=("zh",))
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The columns that the agent writes."""
+        return tuple(name for name in (self.column, self.message, self.at) if name is not None)
+
+    @classmethod
+    def cross_check(cls, raw: Raw) -> Iterator[Misfit]:
+        """Want a value of its own for each status, and a column of its own for each purpose."""
+        values = {name: raw.get(name, cls.model_fields[name].default) for name in ("pending", "sent", "failed", "stored")}
+        columns = {name: raw.get(name) for name in ("column", "message", "at") if raw.get(name) is not None}
+        for given in (values, columns):
+            names = list(given)
+            for index, name in enumerate(names):
+                other = next((each for each in names[:index] if given[each] == given[name]), None)
+                if other is not None:
+                    why = Note(N_("{name} is the same as {other}"), {"name": name, "other": other})
+                    yield Misfit("HT-C038", at=(name,) if name in raw else (other,), details={"why": why})
 
 
 class DatabaseFrom(SettingsModel):
-    """A table as a source: a first load by key, then its changes, seen in the way `mode` says."""
+    """A table, or what a query gives, as a source: a first load by key, then its changes, seen in the way `mode` says."""
 
     connection: ConnectionName = setting(N_("name of the connection"), examples=("registry",))
-    table: TableName = setting(N_("table or view, with its schema"), examples=("public.qszt",))
+    table: TableName | None = setting(
+        N_("table or view, with its schema"), default=None, more=N_("Either this or query."), examples=("public.qszt",)
+    )
+    query: str | None = setting(
+        N_("SELECT whose result is read as if it were a table"),
+        default=None,
+        more=N_(
+            "Either this or table. In the SQL of the source: joins, computed columns, WITH; every column of the result needs a "
+            "name of its own (AS). key, cursor, columns, where and the map name columns of the result. Only the modes watermark, "
+            "polling and compare are possible. When the text changes, the position is lost and everything is compared."
+        ),
+        examples=('"SELECT q.bdcdyh, q.qlrmc, d.mj FROM qszt q JOIN dy d ON d.bdcdyh = q.bdcdyh"',),
+        min_length=1,
+        max_length=20_000,
+    )
+    entity: TableName | None = setting(
+        N_("name by which the rows of a query are known"),
+        default=None,
+        more=N_(
+            "Part of the identity of every record: rows sent under another name are other records. By default the name of the "
+            "flow; the name of the table when a query takes the place of one."
+        ),
+        examples=("public.qszt",),
+    )
     key: tuple[ColumnName, ...] = setting(
         N_("columns of the business key"),
         more=N_("Together they name one record for ever; they must be mapped, must not be NULL and should have an index."),
@@ -109,10 +212,22 @@ class DatabaseFrom(SettingsModel):
         default="auto",
         more=N_(
             "trigger: a change log that triggers fill (huitong source ddl); slot: the log of PostgreSQL; binlog: that of MySQL "
-            "and MariaDB; watermark: by cursor, up to the oldest open transaction; polling: by cursor, looking back; compare: by "
-            "reading everything. auto takes the best that the account and the database allow, and doctor says which."
+            "and MariaDB; change-tracking, rowversion: those of SQL Server; flashback: the versions of rows that Oracle keeps; "
+            "watermark: by cursor, up to the oldest open transaction; polling: by cursor, looking back; compare: by reading "
+            "everything; status: by a column that the application sets (see status). auto takes the best that the account and "
+            "the database allow, and doctor says which."
         ),
         examples=("auto", "trigger"),
+    )
+    status: StatusFrom | None = setting(
+        N_("status column through which the application hands rows over"),
+        default=None,
+        more=N_(
+            "Rows with the status pending are sent, and how far they have got is written back: sent, stored by the hub, or "
+            "failed. The account needs UPDATE on these columns and on nothing else. Each flow needs a status column of its own. "
+            "For mode status, which auto then chooses."
+        ),
+        examples=("{column: zt, message: cwxx}",),
     )
     keep: Annotated[Duration, lasting("0s", "90d")] = setting(
         N_("how long entries stay in the change log after they were captured"),
@@ -187,6 +302,27 @@ class DatabaseFrom(SettingsModel):
         more=N_("Only needed to read columns that no line of the map names; by default exactly what the map needs."),
         examples=("[bdcdyh, qlrmc]",),
     )
+    drift: Drift = setting(
+        N_("what happens when the columns of the table change"),
+        default="accept-new",
+        more=N_(
+            "accept-new: new columns and wider types pass, and a map of same names takes new columns from then on; anything else "
+            "stops the flow. freeze: any change stops it. quarantine: new columns pass; after another change rows are put aside. "
+            "A stopped flow goes on where it was after huitong flow resume, which accepts the change; with quarantine, pause the "
+            "flow, resume it, then huitong dead retry. The columns are looked at when the source is opened and once a minute."
+        ),
+        examples=("accept-new", "freeze"),
+    )
+    transactions: Transactions = setting(
+        N_("whether a message may hold records of several transactions of the source"),
+        default="split",
+        more=N_(
+            "split: messages are filled without regard to transactions. whole: the records of one transaction travel in messages "
+            "of their own; several in a row when they do not fit into one. Only for modes that know transactions: the change log "
+            "of PostgreSQL, slot, binlog. Costs more and smaller messages."
+        ),
+        examples=("split", "whole"),
+    )
     where: str | None = setting(
         N_("condition on the rows, in the SQL of the source"),
         default=None,
@@ -198,11 +334,42 @@ class DatabaseFrom(SettingsModel):
 
     @classmethod
     def cross_check(cls, raw: Raw) -> Iterator[Misfit]:
-        """Exactly one schedule, and a key that names each column once."""
+        """Exactly one schedule, a table or a query, and a key that names each column once."""
         yield from one_schedule(raw)
+        mode = raw.get("mode", "auto")
+        if mode == "status" and raw.get("status") is None:
+            yield Misfit("HT-C032", at=("mode",), details={"name": "mode: status", "other": "status"})
+        if raw.get("status") is not None and mode not in ("auto", "status"):
+            yield Misfit("HT-C033", at=("mode",), details={"name": f"mode: {mode}", "other": "status"})
+        if raw.get("status") is not None and raw.get("query") is not None:
+            yield Misfit("HT-C033", at=("status",), on_key=True, details={"name": "query", "other": "status"})
+        yield from _table_or_query(raw)
         key = texts(raw.get("key"))
         for index, column in enumerate(key):
             if column in key[:index]:
                 yield Misfit(
                     "HT-C038", at=("key", index), details={"why": Note(N_("{name} stands in the list twice"), {"name": column})}
                 )
+
+    def entity_of(self, flow: str) -> str:
+        """Return what the rows of a flow belong to; not the text of a query, which may change while the records stay the same."""
+        return self.table or self.entity or flow
+
+
+def _table_or_query(raw: Raw) -> Iterator[Misfit]:
+    """Yield what is wrong with where rows come from: a table or a query, and what goes with a query only."""
+    table, query, mode = raw.get("table"), raw.get("query"), raw.get("mode", "auto")
+    if (table is None) == (query is None):
+        both = query is not None
+        yield Misfit("HT-C023", at=("query",) if both else (), on_key=both, details={"names": "table, query"})
+    if query is None and raw.get("entity") is not None:
+        yield Misfit("HT-C032", at=("entity",), on_key=True, details={"name": "entity", "other": "query"})
+    if not isinstance(query, str) or not query:
+        return
+    if raw.get("status") is not None:
+        yield Misfit("HT-C033", at=("status",), on_key=True, details={"name": "status", "other": "query"})
+    if why := fault_of(query):
+        yield Misfit("HT-C038", at=("query",), details={"why": Note(why)})
+    if mode not in ("auto", *OF_QUERIES):
+        why = N_("mode {mode} needs a table: a query has no triggers and no log of its own")
+        yield Misfit("HT-C038", at=("mode",), details={"why": Note(why, {"mode": mode})})

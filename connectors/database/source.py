@@ -15,25 +15,27 @@ from typing import Self
 from agent.errors import SourceGone, SourceRefused
 from agent.i18n import N_
 from agent.model import START, Batch, Finding, FlowState, Position, Progress, WalkKind, WalkOrder
+from agent.model.handshake import Answer
 from connectors.database.alarm import Alarm, Watched
 from connectors.database.batches import BatchMaker
-from connectors.database.changelog.names import quote_text
 from connectors.database.chunks import Chunks
+from connectors.database.conditions import condition_of
 from connectors.database.connect import database_of
 from connectors.database.dialects.base import Database, Session
+from connectors.database.drift import DriftGuard
 from connectors.database.pace import Pace
 from connectors.database.position import Belonging, Reached, Walk
 from connectors.database.settings import DatabaseFrom
 from connectors.database.streams.choose import Chosen, choose
-from connectors.database.streams.stream import Changes, Mark
+from connectors.database.streams.stream import Answered, Changes, Mark
 from connectors.database.tables.pages import Pages
 from connectors.database.tables.reader import TableReader
-from connectors.database.tables.shape import shape_of
 from connectors.database.tables.values import Place
 from connectors.database.walk import Part, Walker
 from connectors.wiring import Wiring
 
-_NOTED_SECS = 60.0
+_HELD_SECS = 0.05
+_NOTED_SECS = 10.0
 """How often the mark of a stream is stored that moves on although nothing of ours changes."""
 
 
@@ -71,11 +73,14 @@ class DatabaseSource:
         self._wanted = wiring.columns
         self._clock = wiring.clock
         self._pace = Pace(settings.walk_rate, settings.walk_hours, wiring.clock, wiring.time_zone)
-        self._belonging = Belonging(settings.table, settings.key, settings.cursor, settings.where)
+        self._entity = settings.entity_of(flow)
+        self._belonging = Belonging(self._entity, settings.key, settings.cursor, settings.where, settings.query)
+        self._drift = DriftGuard(wiring, database)
         self._alarm = Alarm()
         self._now: _Open | None = None
         self._held: _Held | None = None
         self._ahead: tuple[Mark, Mark] | None = None  # a stored mark, and how far the stream has got without any news
+        self._given: tuple[Position, Batch] | None = None  # the last page of a walk, and after which position it was read
         self._begun: Reached | None = None  # where a flow begins of which nothing is stored yet
         self._noted_at = 0.0
         self._polled_at = 0.0
@@ -93,19 +98,23 @@ class DatabaseSource:
         self.close()
         session = self._database.connect()
         try:
+            incarnation = self._database.incarnation(session)
+            self._drift.opened(state, incarnation)
             self._now = self._opened(session, state)
-            self._polled_at = self._clock.monotonic()
+            self._polled_at = self._noted_at = self._clock.monotonic()
             self._alarm.arm()
-            return self._database.incarnation(session)
         except BaseException:
             session.close()
             self._now = None
             raise
+        return incarnation
 
     def wait(self, timeout_secs: float) -> bool:
         """See ports.Source. Some streams hear of news; otherwise only `wake` ends the wait early."""
         stream: object = self._now.chosen.stream if self._now is not None else None
         until_walk = self._pace.pause_secs() if self._rests else timeout_secs
+        if self._held is not None:  # the stream has still to pass its head
+            return self._alarm.wait(min(timeout_secs, _HELD_SECS), None) or timeout_secs > 0
         news = self._alarm.wait(min(timeout_secs, until_walk), stream if isinstance(stream, Watched) else None)
         return news or until_walk < timeout_secs
 
@@ -116,9 +125,14 @@ class DatabaseSource:
     def read(self, after: Position, limit: int) -> Batch:
         """See ports.Source. Rows that may still have changed unseen come again; the key ledger of the host knows them."""
         limit = min(limit, self._settings.page_rows)
+        return self._drift.read(lambda: self._open.session, lambda: self._read(after, limit), self._adapt)
+
+    def _read(self, after: Position, limit: int) -> Batch:
         reached = self._reached(after)
         if self._held is not None and self._held.of != reached.walk:
             self._held = None
+        if self._given is not None and self._given[0] == after:  # the pages of a walk are repeatable too
+            return self._given[1]
         self._rests = reached.walk is not None and self._held is None and self._pace.pause_secs() > 0
         if reached.walk is None or self._rests:
             return self._changes(reached, after, limit)
@@ -129,10 +143,11 @@ class DatabaseSource:
     def read_keys(self, keys: Sequence[str]) -> Batch:
         """Return the rows with these keys (canonical key text) as they are now. The position of the batch means nothing."""
         page = self._open.reader.with_keys(keys)
-        return self._open.batches.of_page(page, Position(""))
+        return self._drift.objecting(self._open.batches.of_page(page, Position("")))
 
     def commit(self, position: Position) -> None:
         """See ports.Source."""
+        self._drift.committed(position)
         reached = self._belonging.decode(position)
         if reached is not None and reached.mode == self._open.chosen.mode:
             self._open.chosen.stream.commit(reached.mark)
@@ -154,7 +169,7 @@ class DatabaseSource:
             self._alarm.disarm()
             now.chosen.stream.close()
             now.session.close()
-        self._held = self._ahead = self._begun = None
+        self._held = self._ahead = self._begun = self._given = None
 
     # -- ports.Walkable ----------------------------------------------------------------------------------------------
 
@@ -164,6 +179,7 @@ class DatabaseSource:
 
     def begin_walk(self, after: Position, order: WalkOrder) -> Position:
         """See ports.Walkable."""
+        self._no_walk()
         reached = self._reached(after)
         walk = Walk(order.kind, condition=self._condition(order), again=order.again, certain=order.certain)
         if walk.condition:
@@ -173,7 +189,24 @@ class DatabaseSource:
 
     def count(self, order: WalkOrder) -> int:
         """See ports.Walkable."""
+        self._no_walk()
         return self._reader_for(self._condition(order)).count()
+
+    # -- ports.Handshake ---------------------------------------------------------------------------------------------
+
+    def awaiting(self, limit: int) -> Batch | None:
+        """See ports.Handshake."""
+        stream = self._open.chosen.stream
+        if not isinstance(stream, Answered):
+            return None
+        page, more = stream.awaiting(limit)
+        return replace(self._open.batches.of_page(page, Position("")), more=more)
+
+    def answer(self, answers: Sequence[Answer | None]) -> None:
+        """See ports.Handshake."""
+        stream = self._open.chosen.stream
+        assert isinstance(stream, Answered), "asked before"
+        stream.answer(answers)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -206,12 +239,14 @@ class DatabaseSource:
         if changes.mark != reached.mark:
             self._ahead = (reached.mark, changes.mark)
         if not self._open.chosen.stream.covers(changes.mark, held.head):
-            return self._nothing(reached, after, more=True)
+            return self._nothing(reached, after)
         self._held = None
         page = held.part.page
         if held.touched:
             page = replace(page, rows=[row for row in page.rows if self._open.reader.key_of(row) not in held.touched])
-        return self._batch_of_part(replace(held.part, page=page), replace(reached, mark=changes.mark))
+        batch = self._batch_of_part(replace(held.part, page=page), replace(reached, mark=changes.mark))
+        self._given = (after, batch)
+        return batch
 
     def _in_turn(self, reached: Reached, limit: int) -> Batch:
         """Read changes when it is time for them, otherwise the next part of the walk."""
@@ -232,22 +267,38 @@ class DatabaseSource:
     def _read_stream(self, mark: Mark, limit: int) -> Changes:
         if self._ahead is not None and self._ahead[0] == mark:
             mark = self._ahead[1]
-        return self._open.chosen.stream.read(mark, limit)
+        changes = self._open.chosen.stream.read(mark, limit)
+        if changes.doubt:  # the schema may have changed
+            self._drift.hurry()
+        return changes
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
+    def _adapt(self, state: FlowState) -> None:
+        """Go on with the columns as they are now. What cannot be opened leaves everything as it was; the host then closes it."""
+        session, before = self._database.connect(), self._open
+        try:
+            self._now = self._opened(session, state)
+        except BaseException:
+            session.close()
+            raise
+        self._now.walker.changed = before.walker.changed
+        self._held = self._ahead = self._given = None
+        before.chosen.stream.close()
+        before.session.close()
+
     def _opened(self, session: Session, state: FlowState) -> _Open:
-        shape = shape_of(self._database, session, self._settings, self._wanted)
+        shape = self._drift.shape(session)
         reader = TableReader(self._database, session, Pages(shape))
         total = None
-        if not state.loaded and self._settings.where is None:
+        if not state.loaded and self._settings.where is None and self._settings.query is None:
             total = self._database.estimate(session, shape.table)
         return _Open(
             session=session,
             reader=reader,
             chosen=choose(self._flow, self._settings, reader, self._clock, _mode_of(self._belonging, state)),
             walker=Walker(reader, self._reader_for, Chunks(state.memory), self._clock),
-            batches=BatchMaker(self._database, shape, self._settings.table),
+            batches=BatchMaker(self._database, shape, self._entity),
             total=total,
             fresh=state.counters.next_ordinal == 1,
         )
@@ -260,8 +311,16 @@ class DatabaseSource:
             return reached
         if self._begun is None:
             kind = WalkKind.LOAD if reached is None and self._open.fresh else WalkKind.COMPARE
-            self._begun = Reached(mode, self._open.chosen.stream.begin(), Walk(kind))
+            walk = None if self._open.chosen.by_status else Walk(kind)
+            self._begun = Reached(mode, self._open.chosen.stream.begin(), walk)
         return self._begun
+
+    def _no_walk(self) -> None:
+        if self._open.chosen.by_status:
+            raise SourceRefused(
+                N_("there is nothing to compare in mode status: rows that the application did not hand over are not its records"),
+                hint=N_("to send rows again, let the application set their status back to pending"),
+            )
 
     @staticmethod
     def _walk_after(changes: Changes) -> Walk | None:
@@ -271,22 +330,7 @@ class DatabaseSource:
         return None
 
     def _condition(self, order: WalkOrder) -> str:
-        """Return what an order asks of rows, in the SQL of the database. Raises SourceRefused."""
-        shape = self._open.reader.pages.shape
-        asked = [(">=", order.since, shape.cursor), ("<=", order.until, shape.cursor)]
-        asked += [(">=", order.first, shape.key[0]), ("<=", order.last, shape.key[0])]
-        conditions = [f"({order.condition})"] if order.condition else []
-        for comparison, value, column in asked:
-            if value and column is None:
-                raise SourceRefused(
-                    N_("table {table} has no cursor, by which a time could be chosen"),
-                    hint=N_("choose rows by key or by a condition"),
-                    table=self._settings.table,
-                )
-            if value and column is not None:
-                name = self._database.dialect.identifier_preparer.quote_identifier(column.name)
-                conditions.append(f"{name} {comparison} {quote_text(value)}")
-        return " AND ".join(conditions)
+        return condition_of(order, self._open.reader.pages.shape, self._entity)
 
     def _reader_for(self, condition: str) -> TableReader:
         reader = self._open.reader
@@ -296,8 +340,8 @@ class DatabaseSource:
         both = condition if shape.where is None else f"({shape.where}) AND ({condition})"
         return TableReader(self._database, reader.session, Pages(replace(shape, where=both)))
 
-    def _nothing(self, reached: Reached, position: Position, *, more: bool = False) -> Batch:
-        return replace(self._open.batches.nothing(position), more=more, loading=self._loading(reached))
+    def _nothing(self, reached: Reached, position: Position) -> Batch:
+        return replace(self._open.batches.nothing(position), loading=self._loading(reached))
 
     def _batch_of(self, changes: Changes, reached: Reached) -> Batch:
         more = changes.more or (reached.walk is not None and not self._rests)

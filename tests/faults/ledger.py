@@ -100,8 +100,13 @@ def audit(registry: Registry, diary: Diary, hub: Books, agent: Books, drop: Path
     for flow, records in stored.items():
         _check_order(found, flow, records)
     found.unaccounted += _bad_lines(agent, diary, drop)
-    found.unsettled += [*_outbox(agent), *_waiting_answers(hub), *_digests(agent, hub), *_sequences(agent, hub), *_folder(drop)]
+    found.unsettled += unsettled(agent, hub, drop)
     return found
+
+
+def unsettled(agent: Books, hub: Books, drop: Path) -> Iterator[str]:
+    """Yield what is not done with between agent and hub."""
+    yield from (*_outbox(agent), *_waiting_answers(hub), *_digests(agent, hub), *_sequences(agent, hub), *_folder(drop))
 
 
 def read_hub(hub: Books) -> Mapping[str, Sequence[Stored]]:

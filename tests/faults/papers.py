@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from agent.testing.nodes.mariadb import MariadbDatabase
 from agent.testing.nodes.postgres import PostgresDatabase
 from agent.testing.nodes.rabbitmq import BrokerSpace
 
@@ -23,6 +24,15 @@ fields:
 """
 
 
+EXACT: Final = ("trigger", "slot", "binlog")
+"""Modes of capture that see every change."""
+
+BY_CURSOR: Final = ("polling", "watermark")
+
+Where = PostgresDatabase | MariadbDatabase | None
+"""A database on a server, or the file in the folder of the world."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentPapers:
     """What differs from world to world in the agent's configuration. Small batches: many messages, many chances to die."""
@@ -34,12 +44,12 @@ class AgentPapers:
     retention: str = "30d"
     low_water: str = "16MiB"
     receipt_within: str = "10m"
+    mode: str = "polling"  # how changes of tables are seen
+    every: str = "100ms"
     files: bool = True  # whether the drop folder is a flow
 
 
-def agent_yaml(
-    folder: Path, code: str, hub: str, url: str, source: PostgresDatabase | None, state_dir: Path, papers: AgentPapers
-) -> str:
+def agent_yaml(folder: Path, code: str, hub: str, url: str, source: Where, state_dir: Path, papers: AgentPapers) -> str:
     """Return agent.yaml."""
     return f"""\
 version: 1
@@ -71,16 +81,18 @@ delivery: {{batch_records: {papers.batch_records}, window: {papers.window}, unse
 """
 
 
-def _connection(folder: Path, source: PostgresDatabase | None) -> str:
+def _connection(folder: Path, source: Where) -> str:
     if source is None:
         return f"    type: sqlite\n    path: {folder}/registry.db"
+    kind = "postgres" if isinstance(source, PostgresDatabase) else "mariadb"
     return (
-        f"    type: postgres\n    host: {source.host}\n    port: {source.port}\n    database: {source.database}\n"
+        f"    type: {kind}\n    host: {source.host}\n    port: {source.port}\n    database: {source.database}\n"
         f"    user: {source.user}\n    password: secret:source"
     )
 
 
 def _table_flow(flow: str, table: str, papers: AgentPapers) -> str:
+    by_cursor = "\n      cursor: changed_at\n      overlap: 4s" if papers.mode in BY_CURSOR else ""
     return f"""\
   {flow}:
     message: test.thing@1
@@ -88,9 +100,9 @@ def _table_flow(flow: str, table: str, papers: AgentPapers) -> str:
       connection: registry
       table: {table}
       key: [id]
-      cursor: changed_at
-      every: 100ms
-      overlap: 4s
+      mode: {papers.mode}{by_cursor}
+      most_deletes: 100
+      every: {papers.every}
       page_rows: {papers.page_rows}
     map: {{id: id, rev: rev, name: name, amount: {{from: amount, decimal: 2}}}}"""
 

@@ -53,8 +53,15 @@ UPDATE: Final = "UPDATE {table} SET rev = ?, name = ?, amount = ?, changed_at = 
 class Registry(Protocol):
     """A database with the tables of TABLES."""
 
+    now: str
+    """The clock of the database, in its SQL."""
+
     def create(self, rows: int) -> None:
         """Create the tables, with so many rows in each."""
+        ...
+
+    def install(self, statements: Sequence[str], *, together: bool) -> None:
+        """Run what a DBA is told to run, in one transaction or one by one."""
         ...
 
     def change(self, changes: Iterable[Change]) -> None:
@@ -80,6 +87,8 @@ def first_rows(count: int, now: datetime) -> Iterable[tuple[Any, ...]]:
 class SqliteRegistry:
     """The tables in a file. Amounts are text: SQLite would keep them as binary fractions."""
 
+    now = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -94,6 +103,12 @@ class SqliteRegistry:
                 db.execute("BEGIN")
                 db.executemany(INSERT.format(table=table), ([*row[:-1], stamped(row[-1])] for row in first_rows(rows, now)))
                 db.execute("COMMIT")
+
+    def install(self, statements: Sequence[str], *, together: bool) -> None:
+        """See Registry."""
+        with closing(self._open()) as db:
+            for statement in ("BEGIN", *statements, "COMMIT") if together else statements:
+                db.execute(statement)
 
     def change(self, changes: Iterable[Change]) -> None:
         """See Registry."""
@@ -125,6 +140,8 @@ def stamped(moment: datetime) -> str:
 class PostgresRegistry:
     """The tables in PostgreSQL."""
 
+    now = "now()"
+
     def __init__(self, conninfo: str) -> None:
         self.conninfo = conninfo
 
@@ -139,6 +156,14 @@ class PostgresRegistry:
                 )
                 cursor.execute(f"CREATE INDEX ON {table} (changed_at)")
                 cursor.executemany(_native(INSERT.format(table=table)), list(first_rows(rows, now)))
+
+    def install(self, statements: Sequence[str], *, together: bool) -> None:
+        """See Registry."""
+        with closing(self._open()) as db:
+            db.autocommit = not together
+            for statement in statements:
+                db.execute(statement.encode())
+            db.commit()
 
     def change(self, changes: Iterable[Change]) -> None:
         """See Registry."""
@@ -222,6 +247,7 @@ class Clerks(threading.Thread):
         self._held: list[tuple[int, float, Finish]] = []  # until which turn, since when
         self._files: list[bytes] = []
         self.turns = 0
+        self.only_late = habits.only_late
         self._ended = threading.Event()
         self.diary = Diary({flow: {(key, 1) for key in revs} for flow, revs in self._revs.items()})
 
@@ -241,14 +267,17 @@ class Clerks(threading.Thread):
         self.turns += 1
         self._let_go()
         habits = self._habits
-        if habits.only_late or (habits.late_every and self.turns % habits.late_every == 0):
+        if self.only_late or (habits.late_every and self.turns % habits.late_every == 0):
             self._begin_late()
-        if not habits.only_late:
-            self._try(lambda: self._registry.change([self._one_change() for _ in range(self._random.randint(1, 4))]))
+        if not self.only_late:
+            self._try(self._transact)
         if habits.files_every and self.turns % habits.files_every == 0:
             self._drop_file()
 
     # -- tables ------------------------------------------------------------------------------------------------------
+
+    def _transact(self) -> None:
+        self._registry.change([self._one_change() for _ in range(self._random.randint(1, 4))])
 
     def _one_change(self) -> Change:
         flow = self._random.choice(self._habits.flows)

@@ -20,25 +20,19 @@ from typing import Any, Final, Self
 
 from agent.adapters.amqp.address import BrokerAddress
 from agent.adapters.amqp.admin import AmqpAdmin
-from agent.adapters.clock import SystemClock
-from agent.adapters.keys import KeyStore, TrustStore
-from agent.settings.load import load
 from agent.testing.arming import VARIABLE, killed_at
 from agent.testing.nodes.guard import Guard
+from agent.testing.nodes.mariadb import MariadbNode
 from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
 from agent.testing.nodes.rabbitmq import RabbitmqNode
 from agent.wire.topology import inbound_queue, ingress_exchange
-from hub.admission import Login, admit
-from hub.app import broker_of, location_of, secrets_of
-from hub.management import Management
-from hub.model import Department, DepartmentState
-from hub.settings import HubFile
-from hub.store.migrate import migrate
-from hub.store.opening import open_store
-from hub.store.registry import SqlRegistry
-from tests.faults.ledger import Audit, Books, PostgresBooks, SqliteBooks, audit
-from tests.faults.papers import MESSAGE_TYPE, AgentPapers, agent_yaml, hub_yaml
-from tests.faults.registry import Clerks, Habits, PostgresRegistry, Registry, SqliteRegistry
+from tests.faults.admission import introduce
+from tests.faults.ledger import Audit, Books, PostgresBooks, SqliteBooks, audit, unsettled
+from tests.faults.ledger_changes import check_changes, check_states
+from tests.faults.movers import Movers
+from tests.faults.papers import EXACT, MESSAGE_TYPE, AgentPapers, agent_yaml, hub_yaml
+from tests.faults.registry import TABLES, Clerks, Habits
+from tests.faults.sources import Office, database_on
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 HUB: Final = "hub-1"
@@ -52,7 +46,7 @@ _PAUSE_SECS: Final = 0.05
 class Stack:
     """What a world is built on. Without a server: SQLite."""
 
-    source: PostgresNode | None = None
+    source: PostgresNode | MariadbNode | None = None
     store: PostgresNode | None = None
 
 
@@ -101,7 +95,6 @@ class World:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._began: dict[str, int] = {}  # where the log of a process begins
         self.environment = dict(plan.environment)
-        self._source: PostgresDatabase | None = None
         self._store: PostgresDatabase | None = None
         self._build()
 
@@ -119,30 +112,21 @@ class World:
         for part in (self.drop, self.folder / "hub-secrets", self.folder / "secrets", self.folder / "types"):
             part.mkdir(parents=True, mode=0o700)
         (self.folder / "types" / "thing.yaml").write_text(MESSAGE_TYPE, encoding="utf-8")
-        stack = self.plan.stack
-        self._source = self._database(stack.source, "source")
-        self._store = self._database(stack.store, "store")
-        self.registry: Registry = (
-            SqliteRegistry(self.folder / "registry.db") if self._source is None else PostgresRegistry(self._source)
-        )
-        self.registry.create(self.plan.rows)
-        self.clerks = Clerks(self.registry, self.drop, self.plan.rows, self.plan.seed, self.plan.habits)
+        plan, mode = self.plan, self.plan.papers.mode
+        self._office = Office(self.folder, self.code, plan.stack.source, self._stack)
+        if plan.stack.store is not None:
+            self._store = database_on(plan.stack.store, f"{self.code}-store", self._stack)
+        self.registry = self._office.registry
+        self.registry.create(plan.rows)
+        self._office.open(mode)
+        people = Clerks if mode == "polling" else Movers
+        self.clerks = people(self.registry, self.drop, plan.rows, plan.seed, plan.habits)
         self.space = self.broker.add_vhost(self.vhost)
         self._stack.callback(self._forget_vhost)
         self._write_papers()
-        self._introduce()
-
-    def _database(self, node: PostgresNode | None, use: str) -> PostgresDatabase | None:
-        if node is None:
-            return None
-        database = node.add_database(f"{self.code}-{use}")
-
-        def drop() -> None:
-            if node.sql("SELECT 1"):
-                node.delete_database(database.database)
-
-        self._stack.callback(drop)
-        return database
+        password = introduce(self.folder, self.hub_yaml, self.code, HUB, self.space)
+        _secret(self.folder / "secrets" / "hub_password", password)
+        self._office.prepare(mode, self.huitong)
 
     def _forget_vhost(self) -> None:
         self.broker.delete_vhost(self.vhost)
@@ -152,40 +136,14 @@ class World:
         _secret(self.folder / "hub-secrets" / "broker", self.space.password)
         if self._store is not None:
             _secret(self.folder / "hub-secrets" / "store", self._store.password)
-        if self._source is not None:
-            _secret(self.folder / "secrets" / "source", self._source.password)
+        where = self._office.where
+        if where is not None:
+            _secret(self.folder / "secrets" / "source", where.password)
         self.hub_yaml.write_text(hub_yaml(self.folder, HUB, self.space, self._store), encoding="utf-8")
         port = self.plan.agent_port or self.space.port
-        text = agent_yaml(
-            self.folder, self.code, HUB, f"amqp://127.0.0.1:{port}/{self.vhost}", self._source, self.state_dir, self.plan.papers
-        )
+        url = f"amqp://127.0.0.1:{port}/{self.vhost}"
+        text = agent_yaml(self.folder, self.code, HUB, url, where, self.state_dir, self.plan.papers)
         self.agent_yaml.write_text(text, encoding="utf-8")
-
-    def _introduce(self) -> None:
-        """Make keys, exchange them, admit the department: what their people do with commands."""
-        hub_keys, own_keys = KeyStore(self.folder / "hub-keys"), KeyStore(self.folder / "keys")
-        hub_keys.new()
-        own_keys.new()
-        TrustStore(self.folder / "trust").pin(hub_keys.public(HUB))
-        settings = load([self.hub_yaml], HubFile).value
-        secrets_ = secrets_of(settings, {})
-        store = open_store(location_of(settings, secrets_))
-        try:
-            migrate(store)
-            with AmqpAdmin(broker_of(settings, secrets_)) as topology:
-                admitted = admit(
-                    Department(self.code, "", "", DepartmentState.ADMITTED, SystemClock().now()),
-                    [own_keys.public(self.code)],
-                    registry=SqlRegistry(store),
-                    broker=topology,
-                    management=Management(self.space.management_url, self.space.user, self.space.password),
-                    vhost=self.vhost,
-                    login=Login(),
-                    by="test",
-                )
-        finally:
-            store.close()
-        _secret(self.folder / "secrets" / "hub_password", admitted.password)
 
     # -- places ------------------------------------------------------------------------------------------------------
 
@@ -236,16 +194,8 @@ class World:
     def huitong(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run a command of the agent to its end."""
         command = [*self.command(), "--config", str(self.agent_yaml), "--lang", "en", *arguments]
-        return subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            env=self._environment(),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            timeout=60,
-        )
+        told = {"capture_output": True, "text": True, "stdin": subprocess.DEVNULL}
+        return subprocess.run(command, check=False, env=self._environment(), cwd=ROOT, timeout=60, **told)
 
     def kill(self, name: str) -> None:
         """End a process with SIGKILL, now."""
@@ -365,11 +315,35 @@ class World:
         before = self.stored()
         self.until(lambda: self.stored() >= before + records, f"{records} more records at the hub")
 
+    def await_loaded(self) -> None:
+        """Wait until the first load of every table is complete, and note what it can have seen."""
+        loaded = f"SELECT count(*) FROM flow WHERE loaded AND name IN {tuple(TABLES)}"
+        self.until(lambda: self.agent_books.rows(loaded) == [(len(TABLES),)], "the first load is complete")
+        if isinstance(self.clerks, Movers):
+            self.clerks.journal.note_loaded()
+
+    def compare(self) -> None:
+        """Let every table be compared with what was captured of it, and wait until that is done."""
+        before = len(self.events("agent", "walk_completed"))
+        for flow in TABLES:
+            told = self.huitong("flow", "compare", flow, "--why", "test")
+            assert told.returncode == 0, told.stderr
+        self.until(lambda: len(self.events("agent", "walk_completed")) >= before + len(TABLES), "the comparison is through")
+
     # -- the proof ---------------------------------------------------------------------------------------------------
 
     def audit(self) -> Audit:
         """Compare source, agent and hub."""
-        return audit(self.registry, self.clerks.diary, self.hub_books, self.agent_books, self.drop)
+        clerks = self.clerks
+        if not isinstance(clerks, Movers):
+            return audit(self.registry, clerks.diary, self.hub_books, self.agent_books, self.drop)
+        found = Audit()
+        if self.plan.papers.mode in EXACT:
+            check_changes(found, clerks.journal, self.hub_books)
+        else:
+            check_states(found, self.registry, clerks.journal, self.hub_books)
+        found.unsettled += unsettled(self.agent_books, self.hub_books, self.drop)
+        return found
 
     @contextmanager
     def explained(self) -> Iterator[None]:

@@ -100,7 +100,7 @@ def whereabouts(connection: sqlite3.Connection, flow: str, keys: Sequence[str]) 
             state=None if state is None or heir else State(state),
             code=code or "",
             text=said.get(entry_id, ""),
-            refused=refused.get(entry_id, []),
+            refused=tuple(refused.get(entry_id, ())),
         )
         for key, digest, ordinal, deleted, epoch, entry_id, state, code, heir in last.values()
     }

@@ -175,7 +175,6 @@ class MysqlLog:
         """Return the statements that set the log up, to be run in one session."""
         return (
             "SET NAMES utf8mb4",
-            "SET @huitong_mode = @@SESSION.sql_mode, @huitong_wait = @@SESSION.lock_wait_timeout",
             # Waiting for the lock of a busy table, CREATE TRIGGER would hold up everybody behind it: better to give up.
             "SET SESSION sql_mode = '', lock_wait_timeout = 10",
             _REGISTRY.format(registry=self.registry),
@@ -189,7 +188,7 @@ class MysqlLog:
             ),
             *self.trigger_statements(),
             *self.grants(),
-            "SET SESSION sql_mode = @huitong_mode, lock_wait_timeout = @huitong_wait",
+            "SET SESSION sql_mode = DEFAULT, lock_wait_timeout = DEFAULT",
         )
 
     def trigger_statements(self) -> Sequence[str]:

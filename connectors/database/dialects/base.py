@@ -16,6 +16,7 @@ from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.i18n import N_
 from agent.model import Value
 from connectors.database.tables.pages import Statement
+from connectors.database.tables.result import ResultType, no_rows
 from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind, table_expression
 
 Row = tuple[Value, ...]
@@ -140,6 +141,15 @@ class Database(ABC):
     def show(self, column: Column) -> sa.ColumnElement[Any]:
         """Return the expression that selects a column, as canonical as the database can make it."""
         return column_expression(column)
+
+    def result_types(self, session: Session, table: Table) -> Sequence[ResultType]:
+        """Return the columns of the query of a table, without reading its rows. Raises SourceRefused, SourceUnavailable."""
+        session.page(no_rows(table, self.dialect))
+        return [(str(found[0]), self.result_type(session, found)) for found in session.cursor.description]
+
+    def result_type(self, _session: Session, _found: Any) -> types.TypeEngine[Any]:
+        """Return the type of a column as the driver describes it after a statement."""
+        return types.NullType()
 
     def bind(self, _column: Column, name: str) -> sa.ColumnElement[Any]:
         """Return the placeholder through which a column is compared with one of its values."""

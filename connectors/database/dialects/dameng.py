@@ -58,6 +58,9 @@ _TYPES: Final[dict[str, Callable[..., types.TypeEngine[Any]]]] = {
     "LONG": types.Text,
     "LONGVARCHAR": types.Text,
 }
+_RESULTS: Final = {"STRING": "VARCHAR", "FIXED_STRING": "CHAR", "LONG_STRING": "TEXT", "LONG_BINARY": "BLOB"}
+"""Classes of the driver that are not called as the type is."""
+
 _NUMBERS: Final = ("DEC", "DECIMAL", "NUMERIC", "NUMBER")
 _TEXTS: Final = ("VARCHAR", "VARCHAR2", "CHARACTER VARYING", "NVARCHAR", "NVARCHAR2", "ROWID")
 _PADDED: Final = ("CHAR", "CHARACTER", "NCHAR")
@@ -245,6 +248,11 @@ class DamengDatabase(Database):
         """See Database."""
         expression = column_expression(column)
         return sa.func.rtrim(expression) if column.kind is ValueKind.CHAR else expression
+
+    def result_type(self, _session: Session, found: Any) -> types.TypeEngine[Any]:
+        """See Database. The driver has a class for each kind of column."""
+        word = str(getattr(found[1], "__name__", found[1])).rpartition(".")[2].upper()
+        return type_of(_RESULTS.get(word, word), found[3], found[4], found[5])
 
     def bind(self, column: Column, name: str) -> sa.ColumnElement[Any]:
         """See Database. Times are cast from the form that the vendor documents for literals."""

@@ -271,6 +271,10 @@ class PostgresLike(Database):
             case _:
                 return text
 
+    def result_type(self, session: Session, found: Any) -> types.TypeEngine[Any]:
+        """See Database. The driver gives the number of the type."""
+        return type_of(session.value("SELECT pg_catalog.format_type(CAST(:oid AS oid), NULL)", oid=str(found[1])))
+
     def canonical(self, rows: Sequence[Row], columns: Sequence[Column]) -> Sequence[Row]:
         """Return rows with NaN and infinities as text: JSON has no such numbers."""
         return change_columns(rows, [(i, plain_float) for i, c in enumerate(columns) if c.kind is ValueKind.FLOAT])

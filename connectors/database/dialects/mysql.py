@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pymysql  # type: ignore[import-untyped]
 import sqlalchemy as sa
-from pymysql.constants import FIELD_TYPE  # type: ignore[import-untyped]
+from pymysql.constants import FIELD_TYPE, FLAG  # type: ignore[import-untyped]
 from sqlalchemy import types
 from sqlalchemy.dialects import mysql
 
@@ -31,6 +31,31 @@ _DECODERS: Final[dict[Any, Callable[[str], Value]]] = {
     FIELD_TYPE.DOUBLE: float,
 }
 """Types that become Python values; all others come as the text the server writes, which keeps every digit and zero dates."""
+
+_RESULTS: Final[dict[int, types.TypeEngine[Any]]] = {
+    **dict.fromkeys(
+        (FIELD_TYPE.TINY, FIELD_TYPE.SHORT, FIELD_TYPE.INT24, FIELD_TYPE.LONG, FIELD_TYPE.LONGLONG), types.BigInteger()
+    ),
+    FIELD_TYPE.FLOAT: types.Float(),
+    FIELD_TYPE.DOUBLE: types.Double(),
+    FIELD_TYPE.DATE: types.Date(),
+    FIELD_TYPE.NEWDATE: types.Date(),
+    FIELD_TYPE.TIME: types.Time(),
+    FIELD_TYPE.DATETIME: types.DateTime(),
+    FIELD_TYPE.TIMESTAMP: types.TIMESTAMP(),
+    FIELD_TYPE.BIT: mysql.BIT(),
+    FIELD_TYPE.STRING: types.Text(),  # an ENUM or SET
+}
+"""Types of result columns that are told by their number alone."""
+
+_TEXTS: Final = frozenset(
+    {
+        *(FIELD_TYPE.VARCHAR, FIELD_TYPE.VAR_STRING, FIELD_TYPE.STRING),
+        *(FIELD_TYPE.TINY_BLOB, FIELD_TYPE.MEDIUM_BLOB, FIELD_TYPE.LONG_BLOB, FIELD_TYPE.BLOB),
+    }
+)
+_OCTETS: Final = 63
+"""The number of the character set of what is not text."""
 
 _PASSING: Final = frozenset(
     {1040, 1053, 1077, 1079, 1152, 1158, 1159, 1160, 1161, 1203, 1205, 1213, 1226, 1927, 2003, 2006, 2013, 2055}
@@ -130,6 +155,11 @@ class MysqlDatabase(Database):
         zero = sa.func.date(expression) == sa.literal_column("0")
         return sa.case((zero, sa.literal_column("'0000-00-00'")), else_=iso)
 
+    def result_type(self, session: Session, found: Any) -> types.TypeEngine[Any]:
+        """See Database. What tells octets from text is only in the driver's own description."""
+        fields = session.cursor._result.fields  # noqa: SLF001
+        return _type_of(next(field for field in fields if field.name == found[0]))
+
     def digest(self, columns: Sequence[Column]) -> sa.ColumnElement[Any]:
         """See Database: 64 bits of the MD5 of each row, combined by exclusive or, which does not depend on the order.
 
@@ -188,6 +218,19 @@ class _Said(Exception):
 
     def __init__(self, error: BaseException) -> None:
         super().__init__(str(error.args[1]) if len(error.args) > 1 else str(error))
+
+
+def _type_of(field: Any) -> types.TypeEngine[Any]:
+    """Return the type of a result column, as the server describes it."""
+    code = field.type_code
+    if code in (FIELD_TYPE.DECIMAL, FIELD_TYPE.NEWDECIMAL):
+        signs = (field.scale > 0) + (not field.flags & FLAG.UNSIGNED)  # its length counts point and sign
+        return types.Numeric(min(max(field.length - signs, 1), 65), field.scale)
+    if code in _TEXTS and not field.flags & (FLAG.ENUM | FLAG.SET):
+        if field.charsetnr == _OCTETS:
+            return types.LargeBinary()
+        return types.CHAR() if code == FIELD_TYPE.STRING else types.Text()
+    return _RESULTS.get(code, types.NullType())
 
 
 def _limit_of_statements(server_version: str, timeout_secs: float) -> str:

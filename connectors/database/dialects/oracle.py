@@ -226,6 +226,10 @@ class OracleDatabase(Database):
             case _:
                 return _shown_otherwise(column, expression)
 
+    def result_type(self, _session: Session, found: Any) -> types.TypeEngine[Any]:
+        """See Database."""
+        return _type_of(self._driver, found)
+
     def bind(self, column: Column, name: str) -> sa.ColumnElement[Any]:
         """See Database. The type is that of the column, so that its index is used and CHAR is compared with its padding."""
         plain = super().bind(column, name)
@@ -318,6 +322,29 @@ def _exact_values(driver: Any) -> Callable[[Any, Any], Any]:
         return None if wanted is None else cursor.var(wanted, arraysize=cursor.arraysize)
 
     return handler
+
+
+def _type_of(driver: Any, found: Any) -> types.TypeEngine[Any]:
+    """Return the type of a result column; a number is whole where it has a precision and no fraction, as in `_exact_values`."""
+    code = found.type_code
+    if code is driver.DB_TYPE_NUMBER:
+        whole = found.precision and found.scale == 0
+        return oracle.NUMBER(found.precision, 0) if whole else oracle.NUMBER()  # type: ignore[no-untyped-call]
+    if code in (driver.DB_TYPE_CHAR, driver.DB_TYPE_NCHAR):
+        return (types.CHAR if code is driver.DB_TYPE_CHAR else types.NCHAR)(found.display_size)
+    known: dict[Any, types.TypeEngine[Any]] = {
+        driver.DB_TYPE_DATE: oracle.DATE(),
+        driver.DB_TYPE_TIMESTAMP: oracle.TIMESTAMP(),
+        driver.DB_TYPE_TIMESTAMP_TZ: oracle.TIMESTAMP(timezone=True),
+        driver.DB_TYPE_TIMESTAMP_LTZ: oracle.TIMESTAMP(local_timezone=True),
+        driver.DB_TYPE_BINARY_FLOAT: oracle.BINARY_FLOAT(),
+        driver.DB_TYPE_BINARY_DOUBLE: oracle.BINARY_DOUBLE(),
+        driver.DB_TYPE_RAW: oracle.RAW(),
+        driver.DB_TYPE_BLOB: types.BLOB(),
+        driver.DB_TYPE_INTERVAL_DS: types.Interval(),
+        driver.DB_TYPE_JSON: types.JSON(),
+    }
+    return known.get(code, types.Text())
 
 
 def _encryption(given: OracleConnection) -> dict[str, Any]:

@@ -35,6 +35,27 @@ _SESSION: Final = (
     "SET statement_timeout = {timeout_ms}",
 )
 
+_RESULTS: Final[Mapping[str, types.TypeEngine[Any]]] = {
+    "int2": types.SmallInteger(),
+    "int4": types.Integer(),
+    "int8": types.BigInteger(),
+    "float4": types.Float(),
+    "float8": types.Double(),
+    "numeric": types.Numeric(),
+    "money": postgresql.MONEY(),
+    "bool": types.Boolean(),
+    "bytea": types.LargeBinary(),
+    "date": types.Date(),
+    "time": types.Time(),
+    "timetz": types.Time(timezone=True),
+    "timestamp": types.DateTime(),
+    "timestamptz": types.DateTime(timezone=True),
+    "bpchar": types.CHAR(),
+    "varchar": types.VARCHAR(),
+    "text": types.Text(),
+}
+"""Types of result columns; a domain comes as the type it is made of. What is not named here comes as text."""
+
 _PASSING: Final = ("08", "40", "53", "55", "57P", "58")
 """Beginnings of SQLSTATEs that pass by themselves: connection, rollback, resources, locks, shutdown, system error."""
 
@@ -144,6 +165,13 @@ class PostgresDatabase(Database):
                 return sa.cast(sa.cast(expression, types.Numeric()), types.Text())
             case _:
                 return expression
+
+    def result_type(self, _session: Session, found: Any) -> types.TypeEngine[Any]:
+        """See Database."""
+        known = postgres.types.get(found.type_code)
+        if known is None or known.oid != found.type_code:  # it is also found by the number of its arrays
+            return types.NullType()
+        return _RESULTS.get(known.name, types.NullType())
 
     def digest(self, columns: Sequence[Column]) -> sa.ColumnElement[Any]:
         """See Database: the sum of 64 bits of the MD5 of each row, which does not depend on the order."""

@@ -9,16 +9,24 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
+import sqlalchemy as sa
+from sqlalchemy import types
+
 from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.i18n import N_
 from agent.model import Value
 from connectors.database.dialects.base import Database, Row, Session, change_columns, first_line, refused, too_slow, unavailable
 from connectors.database.settings import SqliteConnection
+from connectors.database.tables.result import ResultType, no_rows
 from connectors.database.tables.table import Column, Table, ValueKind
 
 _BUSY_SECS: Final = 5.0
 _STEPS: Final = 10_000
 """Virtual machine instructions between two looks at the clock."""
+
+_VIEW: Final = "huitong_result"
+_COMPUTED: Final = ("", "NUM")
+"""What SQLite says of computed columns: nothing, or since version 3.41 their affinity. A number is no decimal for that."""
 
 _PASSING: Final = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_CANTOPEN", "SQLITE_IOERR", "SQLITE_PROTOCOL", "SQLITE_SCHEMA")
 
@@ -95,6 +103,21 @@ class SqliteDatabase(Database):
     def canonical(self, rows: Sequence[Row], columns: Sequence[Column]) -> Sequence[Row]:
         """Return rows with declared decimals as text, booleans as booleans and times with a T."""
         return change_columns(rows, [(i, _CANONICAL[c.kind]) for i, c in enumerate(columns) if c.kind in _CANONICAL])
+
+    def result_types(self, session: Session, table: Table) -> Sequence[ResultType]:
+        """See Database. Only of a view does SQLite tell what its columns were declared as; a temporary one is not in the file.
+
+        Computed columns have no declared type: their values come as they are.
+        """
+        session.page(no_rows(table, self.dialect))  # a view would be refused later, in words that do not say why
+        with self.translated():
+            session.driver.execute(f"CREATE TEMP VIEW {_VIEW} AS {table.query}")
+            try:
+                columns = session.driver.execute(f"PRAGMA temp.table_xinfo({_VIEW})").fetchall()
+                known = {c["name"]: c["type"] for c in sa.inspect(session.connection).get_columns(_VIEW, schema="temp")}
+            finally:
+                session.driver.execute(f"DROP VIEW temp.{_VIEW}")
+        return [(name, known[name] if type_ not in _COMPUTED else types.NullType()) for _, name, type_, *_ in columns]
 
     @property
     def errors(self) -> tuple[type[BaseException], ...]:

@@ -6,6 +6,7 @@ Rules of this module come from Microsoft's and the driver's documents; it was ne
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Final
@@ -20,12 +21,18 @@ from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.model import Value
 from connectors.database.dialects.base import Database, Row, Session, too_slow
 from connectors.database.servers import SqlServerConnection
+from connectors.database.tables.result import ResultType, no_rows
 from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind
 
 _SESSION: Final = (
     "SET LANGUAGE us_english; SET DATEFORMAT ymd; SET NOCOUNT ON; SET DEADLOCK_PRIORITY LOW; SET LOCK_TIMEOUT {timeout_ms}"
 )
 _SNAPSHOTS: Final = "SELECT snapshot_isolation_state FROM sys.databases WHERE database_id = DB_ID()"
+
+_DESCRIBE: Final = (
+    "SELECT name, system_type_name FROM sys.dm_exec_describe_first_result_set(:query, NULL, 0)"
+    " WHERE is_hidden = 0 ORDER BY column_ordinal"
+)
 
 _TOO_SLOW: Final = frozenset({20003, 1222})
 
@@ -190,6 +197,13 @@ class SqlServerDatabase(Database):
             case _:
                 return _shown_text(column, expression)
 
+    def result_types(self, session: Session, table: Table) -> Sequence[ResultType]:
+        """See Database. The driver's own description knows only numbers, text, times and octets."""
+        session.page(no_rows(table, self.dialect))
+        with self.translated():
+            found = session.connection.execute(sa.text(_DESCRIBE), {"query": table.query}).fetchall()
+        return [(str(name), _type_of(str(type_))) for name, type_ in found]
+
     def bind(self, column: Column, name: str) -> sa.ColumnElement[Any]:
         """See Database. The driver writes text as N'…': cast to the column's type, so that its index is used."""
         plain = super().bind(column, name)
@@ -229,6 +243,19 @@ class SqlServerDatabase(Database):
         if connecting or number in _PASSING or isinstance(error, (self._driver.InterfaceError, OSError)):
             return SourceUnavailable(why=said)
         return SourceRefused(why=said, number=number)
+
+
+def _type_of(written: str) -> types.TypeEngine[Any]:
+    """Return the type that the server writes, such as `decimal(10,2)` or `nvarchar(max)`."""
+    word, _, rest = written.partition("(")
+    made: Any = mssql.base.ischema_names.get(word)
+    if made is None:
+        return types.NullType()
+    numbers = [int(number) for number in re.findall(r"\d+", rest)]
+    if word in ("datetimeoffset", "datetime2", "time"):
+        return made(precision=numbers[0] if numbers else None)  # type: ignore[no-any-return]
+    sized = numbers and issubclass(made, types.String | types.Numeric) and not issubclass(made, types.Float)
+    return made(*numbers) if sized else made()  # type: ignore[no-any-return]
 
 
 def _convert(to: str, expression: sa.ColumnElement[Any], style: int) -> sa.ColumnElement[Any]:

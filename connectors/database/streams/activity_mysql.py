@@ -103,6 +103,7 @@ class Looked:
 
     `earliest`: whatever becomes visible later took its time from a statement that began at or after this moment, except by
     transactions that had begun before the first look: `unwitnessed` is the earliest `trx_started` of those, None without any.
+    `earliest` is None while one of those has no connection: nobody knows when it began.
     `replicating`: the server applies changes of another server, whose times mean nothing here.
     """
 
@@ -133,7 +134,7 @@ class Witness:
 
     def note(
         self, at: datetime, running: Mapping[int, datetime], transactions: Sequence[Transaction]
-    ) -> tuple[datetime, datetime | None]:
+    ) -> tuple[datetime | None, datetime | None]:
         """Take what a look saw; return `earliest` and `unwitnessed`. `running`: thread → when its statement began."""
         numbers = {known.number: since for known, since in self._since.items() if known.number}
         threads = {(known.thread, known.started): since for known, since in self._since.items() if known.thread}
@@ -148,8 +149,11 @@ class Witness:
                 found[transaction] = self._since_when(transaction)
         self._at, self._running, self._since = at, dict(running), found
         known = [since for since in found.values() if since is not None]
-        unknown = [transaction.started for transaction, since in found.items() if since is None]
-        return min([at, *running.values(), *known]), min(unknown, default=None)
+        unknown = [transaction for transaction, since in found.items() if since is None]
+        unwitnessed = min((transaction.started for transaction in unknown), default=None)
+        if any(not transaction.thread for transaction in unknown):
+            return None, unwitnessed  # recovered after a crash, it says that it started then
+        return min([at, *running.values(), *known]), unwitnessed
 
     def _since_when(self, transaction: Transaction) -> datetime | None:
         """Return when the statement that opened a new transaction can have begun at the earliest; None when nobody knows."""

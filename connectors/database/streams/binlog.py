@@ -15,14 +15,16 @@ What the log does not hold: rows that foreign keys changed (`ON DELETE CASCADE` 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
 from agent.errors import SourceGone, SourceRefused
 from agent.i18n import N_
+from agent.model import Finding
 from connectors.database.dialects.base import Database, Session
 from connectors.database.streams.about import About
-from connectors.database.streams.binlog_check import log_status, require_rows
+from connectors.database.streams.binlog_check import check_binlog, log_status, require_rows
 from connectors.database.streams.binlog_reader import Reader
 from connectors.database.streams.binlog_spool import Place, Spool, Start, gone
 from connectors.database.streams.binlog_table import Catalogue
@@ -266,3 +268,10 @@ def stream_of(about: About) -> Stream:
         server_id=server_id_of(about.flow, secrets.token_bytes(16)),
         keep_open=every is not None and every <= _KEPT_OPEN,
     )
+
+
+def findings(about: About, stream: Stream) -> Iterable[Finding]:
+    """Return what doctor says of the binary log."""
+    table = about.reader.pages.shape.table
+    schema = table.schema or str(about.reader.session.value("SELECT DATABASE()"))
+    return check_binlog(about.reader.database, about.reader.session, stream, (schema, table.name))

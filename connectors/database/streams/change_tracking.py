@@ -1,12 +1,8 @@
-"""SQL Server: what changed by Change Tracking, or else by a rowversion column.
+"""SQL Server: what changed by Change Tracking.
 
-Both rules are Microsoft's and were not run against a server. Change Tracking keeps one entry for each key: the version of the
+The rule is Microsoft's and was not run against a server. Change Tracking keeps one entry for each key: the version of the
 transaction that changed it last, and whether the row is gone. Versions are given out at commit, so a transaction that commits
 late has a later one. Read under snapshot isolation, the entries and the rows belong to one moment.
-
-A rowversion grows with every change, but is given out before the commit: MIN_ACTIVE_ROWVERSION() is the least that an open
-transaction of the database may still hold, and below it everything is committed. A long transaction anywhere in the database
-therefore delays the stream, and loses nothing.
 """
 
 from __future__ import annotations
@@ -21,14 +17,14 @@ from agent.errors import SourceGone, SourceRefused
 from agent.i18n import N_
 from agent.model import Op, Value
 from connectors.database.dialects.base import Database, Row, Session
-from connectors.database.streams.stream import Changes, Mark
+from connectors.database.streams.about import About
+from connectors.database.streams.stream import Changes, Mark, Stream
 from connectors.database.tables.pages import Shape, Statement, prepare
 from connectors.database.tables.table import Column, column_expression, table_expression
 from connectors.database.tables.values import Place, from_json, to_json
 
 _CURRENT: Final = "SELECT CHANGE_TRACKING_CURRENT_VERSION()"
 _OLDEST: Final = "SELECT CHANGE_TRACKING_MIN_VALID_VERSION(OBJECT_ID(:name))"
-_ACTIVE: Final = "SELECT CONVERT(bigint, MIN_ACTIVE_ROWVERSION())"
 
 
 class ChangeTracking:
@@ -189,61 +185,6 @@ class ChangeTracking:
         return prepare(chosen, shape.dialect)
 
 
-class RowVersion:
-    """Implements Stream by a rowversion column, the cursor of the flow. A mark is the greatest value that was read.
-
-    No change is missed, but deletes are, and of several changes of a row only the last is seen.
-    """
-
-    exact = False
-
-    def __init__(self, session: Session, shape: Shape) -> None:
-        assert shape.cursor is not None, "a rowversion is the cursor of its flow"
-        self._session = session
-        self._index = shape.index[shape.cursor.name]
-        self._statement = self._prepare(shape, shape.cursor)
-
-    def begin(self) -> Mark:
-        """See Stream."""
-        return int(self._session.value(_ACTIVE)) - 1
-
-    def head(self) -> Mark:
-        """See Stream."""
-        return None
-
-    def read(self, after: Mark, limit: int) -> Changes:
-        """See Stream. Nothing is read twice: a change gives its row a new rowversion."""
-        until = int(self._session.value(_ACTIVE))
-        rows = self._session.page(self._statement, limit=limit, after=int(after), until=until)
-        versions: list[Any] = [row[self._index] for row in rows]
-        more = len(rows) == limit
-        mark = int(versions[-1]) if more else max(until - 1, int(after))
-        return Changes(rows, mark, more=more, tokens=[str(version) for version in versions])
-
-    def covers(self, mark: Mark, head: Mark) -> bool:  # noqa: ARG002 - what was read is the state, whenever it was read
-        """See Stream."""
-        return True
-
-    def commit(self, mark: Mark) -> None:
-        """See Stream: reading leaves no trace in a table."""
-
-    def close(self) -> None:
-        """See Stream."""
-
-    @staticmethod
-    def _prepare(shape: Shape, cursor: Column) -> Statement:
-        expression = column_expression(cursor)
-        where: list[sa.ColumnElement[Any]] = [] if shape.where is None else [sa.literal_column(f"({shape.where})")]
-        chosen = (
-            sa.select(*(shape.show(column) for column in shape.columns))
-            .select_from(table_expression(shape.table))
-            .where(expression > shape.bind(cursor, "after"), expression < shape.bind(cursor, "until"), *where)
-            .order_by(expression)
-            .limit(sa.bindparam("limit", type_=sa.Integer()))
-        )
-        return prepare(chosen, shape.dialect)
-
-
 def beyond(shape: Shape, places: Sequence[sa.ColumnElement[Any]], key: Sequence[Column]) -> sa.ColumnElement[Any]:
     """Return the condition that a key lies after the one in `k0`, `k1` …, spelt out."""
     bound = [shape.bind(column, f"k{index}") for index, column in enumerate(key)]
@@ -261,3 +202,18 @@ def digest_of(place: Place) -> str:
     """Return what stands for a key in a token."""
     # Keys are data of people; what stands in a token is seen in more places than a row.
     return hashlib.sha256(repr(place).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def obstacle(about: About) -> str:
+    """See choose.Way. Asks for everything that reading needs."""
+    try:
+        stream_of(about).begin()
+    except SourceRefused as error:
+        return str(error)
+    return ""
+
+
+def stream_of(about: About) -> Stream:
+    """See choose.Way."""
+    reader = about.reader
+    return ChangeTracking(reader.database, reader.session, reader.pages.shape)

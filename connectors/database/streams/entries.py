@@ -55,6 +55,11 @@ class _Making:
         self.tokens.append(token)
         self.times.append(time)
 
+    def end(self) -> None:
+        """Note that the row added last is the last of its transaction, or of its part here."""
+        if self.rows and self.ends[-1:] != [len(self.rows) - 1]:
+            self.ends.append(len(self.rows) - 1)
+
     def made(self, read: int) -> Made:
         return Made(Changes(self.rows, None, ops=self.ops, tokens=self.tokens, times=self.times, ends=self.ends), read)
 
@@ -81,11 +86,18 @@ class Entries:
         """Return changes of as many entries as make about `limit` rows, all of them as a rule.
 
         A truncation ends what is read before it, and stands at the beginning of what is read then.
+
+        Wherever the transaction changes from one entry to the next, one ends. That is its end only if the log is read transaction
+        by transaction; in the order of the numbers transactions that ran side by side lie among each other, and what is kept
+        together is an unbroken run of entries of one. Whether the last entry is an end cannot be seen here. A log that does not
+        tell transactions has no ends.
         """
         making = _Making()
         if entries and entries[0][3] == "T":
             return Made(Changes((), None, emptied=True), 1)
         for number, entry in enumerate(entries):
+            if number and entry[1] != entries[number - 1][1]:
+                making.end()
             if entry[3] == "T" or (len(making.rows) >= limit and number):
                 return making.made(number)
             self._add(making, entry)

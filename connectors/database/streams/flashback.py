@@ -16,8 +16,9 @@ from agent.errors import SourceGone, SourceRefused
 from agent.i18n import N_
 from agent.model import Op, Value
 from connectors.database.dialects.base import Database, Row, Session
+from connectors.database.streams.about import About
 from connectors.database.streams.change_tracking import beyond, digest_of
-from connectors.database.streams.stream import Changes, Mark
+from connectors.database.streams.stream import Changes, Mark, Stream
 from connectors.database.tables.pages import Shape, Statement, prepare
 from connectors.database.tables.table import column_expression
 from connectors.database.tables.values import Place, from_json, to_json
@@ -26,6 +27,9 @@ _NOW: Final = ("SELECT dbms_flashback.get_system_change_number FROM dual", "SELE
 
 _GONE: Final = frozenset({"ORA-01555", "ORA-08180", "ORA-08181", "ORA-08186", "ORA-30052", "ORA-01466", "ORA-22924"})
 """Undo overwritten, no such snapshot, a lower limit before what is kept, or the table was altered since."""
+
+_RETENTION: Final = "SELECT value FROM v$parameter WHERE name = 'undo_retention'"
+_LONG_SECS: Final = 86_400
 
 _RANKS: Final = {"D": 0, "I": 1, "U": 2}
 
@@ -50,9 +54,10 @@ class Flashback:
 
     def begin(self) -> Mark:
         """See Stream. Also tries whether the account may ask for versions of the table."""
-        mark = self.head()
-        self.read(mark, 1)
-        return mark
+        now = self._now()
+        with self._still_there(now):  # `read` asks nothing while nothing can have changed
+            self._session.page(self._first, limit=1, since=now, now=now)
+        return _mark(now)
 
     def head(self) -> Mark:
         """See Stream."""
@@ -181,3 +186,24 @@ def _whole(value: Any) -> int:
 
 def _mark(scn: int, at: Place | None = None) -> Mark:
     return {"scn": scn, "at": None if at is None else to_json(at)}
+
+
+def obstacle(about: About) -> str:
+    """See choose.Way. Auto wants to know that undo reaches back a day: every longer interruption would lose the place."""
+    try:
+        kept = int(about.reader.session.value(_RETENTION) or 0)
+    except SourceRefused:
+        kept = 0
+    if kept < _LONG_SECS:
+        return N_("nothing says that Oracle keeps versions of rows for a day (undo_retention, seen with SELECT on V_$PARAMETER)")
+    try:
+        stream_of(about).begin()
+    except (SourceRefused, SourceGone) as error:
+        return str(error)
+    return ""
+
+
+def stream_of(about: About) -> Stream:
+    """See choose.Way. Who asks for this mode answers for undo_retention."""
+    reader = about.reader
+    return Flashback(reader.database, reader.session, reader.pages.shape)

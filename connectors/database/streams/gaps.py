@@ -61,6 +61,16 @@ class Gaps:
         """The greatest number up to which nothing can come any more."""
         return min([hole.first - 1 for hole in self.holes[:1]] + [self.hi])
 
+    def condition(self, upto: int | None = None) -> str:
+        """Return the SQL condition that a number is news, up to a number if there is one: in a hole, or behind the greatest."""
+        end = float("inf") if upto is None else upto
+        some = [f"seq BETWEEN {hole.first:d} AND {min(hole.last, end):d}" for hole in self.holes if hole.first <= end]
+        if upto is None and not self.full:
+            some.append(f"seq > {self.hi:d}")
+        if upto is not None and upto > self.hi:
+            some.append(f"seq BETWEEN {self.hi + 1:d} AND {upto:d}")
+        return " OR ".join(some)
+
     def after(self, found: Sequence[int], now: float) -> Gaps:
         """Return the gaps after entries with these numbers, ascending, were read; `now` is not before their snapshot."""
         behind = [number for number in found if number > self.hi]
@@ -84,22 +94,6 @@ class Gaps:
 def settled_before(looked_at: float, oldest: float | None) -> float:
     """Return the time such that holes seen before it are settled, for a look that is fresh; `oldest`: the oldest open start."""
     return min(looked_at, looked_at if oldest is None else oldest) - MARGIN_SECS
-
-
-def ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
-    """Return ascending numbers as ranges, both ends included."""
-    made: list[tuple[int, int]] = []
-    for number in numbers:
-        if made and made[-1][1] + 1 == number:
-            made[-1] = (made[-1][0], number)
-        else:
-            made.append((number, number))
-    return made
-
-
-def condition(some: Sequence[tuple[int, int]]) -> str:
-    """Return the SQL condition that `seq` lies in one of these ranges."""
-    return " OR ".join(f"seq BETWEEN {first:d} AND {last:d}" for first, last in some)
 
 
 def _without(holes: Sequence[Hole], found: Sequence[int]) -> Iterable[Hole]:

@@ -35,7 +35,8 @@ from connectors.database.position import gone
 from connectors.database.streams.about import About
 from connectors.database.streams.activity_mysql import Activity
 from connectors.database.streams.entries import Columns, Entries
-from connectors.database.streams.gaps import MOST_HOLES, Gaps, Hole, condition, ranges, settled_before
+from connectors.database.streams.gaps import MOST_HOLES, Gaps, Hole, settled_before
+from connectors.database.streams.logged import require_columns
 from connectors.database.streams.stream import Changes, Mark, Stream
 from connectors.database.tables.pages import Shape
 from connectors.database.tables.reader import TableReader
@@ -100,7 +101,7 @@ class MysqlLogStream:
         self._activity: Activity | None = None
         self._session: Session = reader.database.connect()
         try:
-            self._run("SET SESSION sql_mode = 'ALLOW_INVALID_DATES'")
+            self._run("SET SESSION sql_mode = 'ALLOW_INVALID_DATES', innodb_lock_wait_timeout = 1")
             self._run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             if Activity.possible(self._session):
                 self._activity = Activity(self._database, clock)
@@ -139,7 +140,7 @@ class MysqlLogStream:
             if top < gaps.hi:
                 raise gone(str(after["log"]), N_("entries of the change log that were read already are not there any more"))
             numbers = self._numbers(gaps, limit) if top > gaps.hi or gaps.holes else []
-            entries = self._fetch(self._sql.replace(_CHOSEN, condition(ranges(numbers)))) if numbers else ()
+            entries = self._fetch(self._sql.replace(_CHOSEN, gaps.condition(numbers[-1]))) if numbers else ()
         made = self._entries.changes(entries, limit)
         whole = made.read == len(numbers) < limit
         read_to = None if whole else numbers[made.read - 1]
@@ -170,11 +171,10 @@ class MysqlLogStream:
         if not self._may_trim or now - self._trimmed_at < self._trim_secs:
             return
         self._trimmed_at = now
-        gaps = Gaps.of(mark)
         # Somebody may hold a lock, or be shutting the server down: there is always a next time, and reading tells the rest.
         with contextlib.suppress(*self._database.errors, SourceUnavailable, SourceRefused):
-            trimmed = self._trim(min(gaps.low, gaps.hi - 1))
-            self._trim_secs = _TRIM_AGAIN_SECS if trimmed >= _TRIM_ROWS else _TRIM_SECS
+            trimmed = self._trim(Gaps.of(mark).low)
+            self._trim_secs = _TRIM_AGAIN_SECS if trimmed >= _TRIM_ROWS - 1 else _TRIM_SECS
 
     def close(self) -> None:
         """See Stream."""
@@ -220,10 +220,7 @@ class MysqlLogStream:
 
     def _numbers(self, gaps: Gaps, limit: int) -> list[int]:
         """Return the numbers of entries that are news, ascending."""
-        conditions = [condition([(hole.first, hole.last) for hole in gaps.holes])] if gaps.holes else []
-        if not gaps.full:
-            conditions.append(f"seq > {gaps.hi:d}")
-        rows = self._fetch(f"SELECT seq FROM {self._name} WHERE {' OR '.join(conditions)} ORDER BY seq LIMIT {limit:d}")  # noqa: S608
+        rows = self._fetch(f"SELECT seq FROM {self._name} WHERE {gaps.condition()} ORDER BY seq LIMIT {limit:d}")  # noqa: S608
         return [int(row[0]) for row in rows]  # type: ignore[arg-type]
 
     def _complain(self, gaps: Gaps, now: float) -> None:
@@ -264,7 +261,10 @@ class MysqlLogStream:
         return str(rows[0][1]) if rows else ""
 
     def _trim(self, upto: int) -> int:
-        """Drop entries up to a number at most, and return how many."""
+        """Drop entries up to a number at most, all but the last of these, and return how many.
+
+        Up to there everything is over. Deleting a range also locks the entry that follows it, so one of them has to be left.
+        """
         cut = self._number(
             f"SELECT MAX(o.seq) FROM (SELECT seq, at FROM {self._name} WHERE seq <= %s ORDER BY seq LIMIT {_TRIM_ROWS}) AS o "  # noqa: S608
             "WHERE o.at < NOW(6) - INTERVAL %s SECOND",
@@ -277,7 +277,7 @@ class MysqlLogStream:
         cursor.execute("START TRANSACTION READ WRITE")
         try:
             trimmed: int = cursor.execute(
-                f"DELETE FROM {self._name} WHERE seq <= %s AND at < NOW(6) - INTERVAL %s SECOND",  # noqa: S608
+                f"DELETE FROM {self._name} WHERE seq < %s AND at < NOW(6) - INTERVAL %s SECOND",  # noqa: S608
                 (cut, self._keep_secs),
             )
         except self._database.errors as error:
@@ -295,7 +295,7 @@ class MysqlLogStream:
         return int(rows[0][0]), round(float(rows[0][1]) + 0.001, 3)  # type: ignore[arg-type]
 
     def _number(self, sql: str, *values: Value) -> int:
-        return int(self._fetch(sql, *values)[0][0] or 0)  # type: ignore[arg-type]
+        return int(self._fetch(sql, *values)[0][0] or 0)
 
     def _fetch(self, sql: str, *values: Value) -> Sequence[Row]:
         with self._database.translated():
@@ -319,9 +319,8 @@ def log_of(about: About, account: str = "") -> MysqlLog:
     schema = shape.table.schema or str(session.value("SELECT DATABASE()"))
     found: Sequence[Any] = _rows(about, COLUMNS, schema, shape.table.name)
     types = {str(name): Held(*texts) for name, *texts in found}
-    current = str(session.value("SELECT CURRENT_USER()"))
-    mariadb = _is_mariadb(session)
-    return MysqlLog(about.flow, schema, shape.table.name, columns, before, types, grantee(account, current), mariadb)
+    who = grantee(account, str(session.value("SELECT CURRENT_USER()")))
+    return MysqlLog(about.flow, schema, shape.table.name, columns, before, types, who, _is_mariadb(session))
 
 
 def obstacle(about: About) -> str:
@@ -342,6 +341,7 @@ def stream_of(about: About) -> Stream:
     log = log_of(about)
     if problem := _of_server(about, log):
         raise _refused(problem, about.flow)
+    require_columns(about.flow, log, [name for name, *_ in _rows(about, COLUMNS, log.schema, log.name)])
     return MysqlLogStream(log, about.reader, about.settings.keep.total_seconds(), about.clock)
 
 

@@ -7,6 +7,10 @@ that change one row do so one after the other, because the first holds its lock 
 
 What lies between two snapshots may be much. Its rest is then read through a cursor, in a transaction of its own, from the
 number reached; the second snapshot stays part of the mark, so that another reading gives the same.
+
+Where transactions are to stay whole, they are read one after the other, by the number of their last entry. That order is right
+per key too: whoever changes a row after another transaction does so after that one is over, hence after its last entry, and all
+transactions between two snapshots are over. A page then ends at the end of a transaction, unless one alone is longer.
 """
 
 from __future__ import annotations
@@ -48,22 +52,24 @@ WHERE l.name = :name AND t.found = 2
 """What names this log, this course of the server's history and these very triggers; no row when some are missing or off."""
 
 _BETWEEN: Final = """
-((l.txid >= %(floor)s AND l.txid < %(ceiling)s) OR l.txid = ANY(CAST(%(open)s AS bigint[]))) AND l.seq > %(seq)s
+((l.txid >= %(floor)s AND l.txid < %(ceiling)s) OR l.txid = ANY(CAST(%(open)s AS bigint[])))
 AND txid_visible_in_snapshot(l.txid, CAST(%(until)s AS txid_snapshot))
 """
 
 
 @dataclass(frozen=True, slots=True)
 class _At:
-    """A mark: everything up to snapshot `since`, and of what lies between it and `until` everything up to `seq`."""
+    """A mark: everything up to snapshot `since`, and of what lies between it and `until` everything up to entry `seq`."""
 
     log: str
     since: str
     until: str = ""
     seq: int = 0
+    txid: int = 0  # of that entry, where transactions are read one after the other
 
     def mark(self) -> Mark:
-        return {"log": self.log, "since": self.since, "until": self.until, "seq": self.seq}
+        mark = {"log": self.log, "since": self.since, "until": self.until, "seq": self.seq}
+        return mark | ({"txid": self.txid} if self.txid else {})
 
 
 class PostgresLogStream:
@@ -71,15 +77,19 @@ class PostgresLogStream:
 
     exact = True
 
-    def __init__(self, log: PostgresLog, reader: TableReader, keep_secs: float, clock: Clock) -> None:
+    def __init__(self, log: PostgresLog, reader: TableReader, keep_secs: float, clock: Clock, *, whole: bool = False) -> None:
+        """With `whole` transactions are read one after the other."""
         self._log = log
+        self._whole = whole
         self._database = reader.database
         self._session: Session = reader.database.connect()
         self._keep_secs = keep_secs
         self._clock = clock
         self._entries = Entries(reader.pages.shape)
         self._sql = _entries_sql(log, self._entries)
+        self._grouped_sql = _grouped_sql(log, self._entries)
         self._cursor: Any = None
+        self._kept: Sequence[Row] = ()  # rows of the cursor behind the tip
         self._tip: _At | None = None  # where the open cursor stands
         self._looked_at = float("-inf")
         self._trimmed_at = float("-inf")
@@ -106,12 +116,15 @@ class PostgresLogStream:
             self._end_cursor()
         if not at.until:
             at = replace(at, until=self._snapshot())
-        rows = self._fetch(at, limit)
-        full = len(rows) == limit
-        made = self._entries.changes(rows, limit)
+        rows = self._kept
+        if len(rows) < limit:
+            rows = [*rows, *self._fetch(at, limit - len(rows))]
+        full = len(rows) >= limit
+        made = self._entries.changes(rows[: _whole_of(rows)] if full and self._is_grouped(at) else rows, limit)
         reached = self._reach(at, rows, made.read, full=full)
-        suspicious = self._session.suspicious
-        return replace(made.changes, mark=reached.mark(), more=bool(reached.until), suspicious=suspicious)
+        changes = replace(made.changes, mark=reached.mark(), more=bool(reached.until), suspicious=self._session.suspicious)
+        ended = changes.rows and made.read and _changes_hands(rows, made.read, full=full)
+        return replace(changes, ends=sorted({*changes.ends, len(changes.rows) - 1})) if ended else changes
 
     def head(self) -> Mark:
         """See Stream."""
@@ -172,13 +185,18 @@ class PostgresLogStream:
         if not full and read == len(rows):
             self._end_cursor()
             return _At(at.log, at.until)
-        reached = replace(at, seq=int(rows[read - 1][0]))  # type: ignore[arg-type]
-        if read < len(rows):
-            self._end_cursor()  # it stands too far ahead
-        elif self._cursor is None:
+        seq, txid = rows[read - 1][:2]
+        reached = replace(at, seq=int(seq), txid=int(txid) if self._is_grouped(at) else 0)  # type: ignore[arg-type]
+        if self._cursor is None:
             self._begin_cursor(reached)
+        else:
+            self._kept = rows[read:]
         self._tip = reached
         return reached
+
+    def _is_grouped(self, at: _At) -> bool:
+        """Tell whether what lies between two snapshots is read by transaction: as it was begun, it is read to its end."""
+        return at.txid > 0 or (self._whole and not at.seq)
 
     def _look(self, at: _At) -> None:
         """Raise SourceGone when the log, its triggers or the server's history are not those of the mark any more."""
@@ -207,18 +225,22 @@ class PostgresLogStream:
             if self._cursor is not None:
                 self._cursor.execute(f"FETCH {limit:d} FROM huitong_entries")
                 return self._cursor.fetchall()  # type: ignore[no-any-return]
-            return self._database.fetch(self._session, f"{self._sql} LIMIT %(limit)s", _between(at) | {"limit": limit})
+            return self._database.fetch(self._session, f"{self._sql_at(at)} LIMIT %(limit)s", _between(at) | {"limit": limit})
         raise AssertionError("unreachable")  # mypy: the context never swallows
+
+    def _sql_at(self, at: _At) -> str:
+        return self._grouped_sql if self._is_grouped(at) else self._sql
 
     def _begin_cursor(self, at: _At) -> None:
         """Read the rest between two snapshots through a cursor: sorted once, in a transaction of its own."""
         with self._database.translated():
             self._session.driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-            declare = f"DECLARE huitong_entries NO SCROLL CURSOR FOR {self._sql}"
+            declare = f"DECLARE huitong_entries NO SCROLL CURSOR FOR {self._sql_at(at)}"
             psycopg.ClientCursor(self._session.driver).execute(declare, _between(at))  # the server binds nothing in it
             self._cursor = self._database.reader(self._session.driver)
 
     def _end_cursor(self) -> None:
+        self._kept = ()
         if self._cursor is not None:
             self._cursor = None
             with self._database.translated():
@@ -234,13 +256,34 @@ class PostgresLogStream:
 
 def _entries_sql(log: PostgresLog, entries: Entries) -> str:
     """Return the statement that reads entries: seq, txid, time, op, then the columns of `Entries`."""
+    return f"{_selected(log, entries, log.log)} WHERE {_BETWEEN} AND l.seq > %(seq)s ORDER BY l.seq"
+
+
+def _grouped_sql(log: PostgresLog, entries: Entries) -> str:
+    """Return the same for entries by transaction, in the order of their last entries."""
+    grouped = f"(SELECT l.*, max(l.seq) OVER (PARTITION BY l.txid) AS last FROM {log.log} AS l WHERE {_BETWEEN})"  # noqa: S608
+    reached = f"COALESCE((SELECT max(r.seq) FROM {log.log} AS r WHERE r.txid = %(txid)s), 0)"  # noqa: S608
+    return f"{_selected(log, entries, grouped)} WHERE (l.last, l.seq) > ({reached}, %(seq)s) ORDER BY l.last, l.seq"
+
+
+def _selected(log: PostgresLog, entries: Entries, from_: str) -> str:
     new = entries.select("new", f"json_populate_record(CAST(NULL AS {log.table}), l.new)")
     old = entries.select("old", f"json_populate_record(CAST(NULL AS {log.table}), l.old)")
     return (
         "SELECT l.seq, l.txid, replace(CAST(l.at AS text), ' ', 'T') || ':00', CAST(l.op AS text), n.*, o.* "  # noqa: S608
-        f"FROM {log.log} AS l LEFT JOIN LATERAL ({new}) AS n ON l.new IS NOT NULL "
-        f"LEFT JOIN LATERAL ({old}) AS o ON l.old IS NOT NULL WHERE {_BETWEEN} ORDER BY l.seq"
+        f"FROM {from_} AS l LEFT JOIN LATERAL ({new}) AS n ON l.new IS NOT NULL "
+        f"LEFT JOIN LATERAL ({old}) AS o ON l.old IS NOT NULL"
     )
+
+
+def _whole_of(rows: Sequence[Row]) -> int:
+    """Return how many rows of a page belong to transactions that surely end in it; all when there is only one."""
+    return next((number for number in range(len(rows) - 1, 0, -1) if rows[number][1] != rows[number - 1][1]), len(rows))
+
+
+def _changes_hands(rows: Sequence[Row], read: int, *, full: bool) -> bool:
+    """Tell whether a transaction ends with the row that was read last, as far as can be seen."""
+    return rows[read][1] != rows[read - 1][1] if read < len(rows) else not full
 
 
 def _between(at: _At) -> dict[str, Any]:
@@ -251,6 +294,7 @@ def _between(at: _At) -> dict[str, Any]:
         "ceiling": until.xmax,
         "open": f"{{{','.join(map(str, sorted(since.open)))}}}",
         "seq": at.seq,
+        "txid": at.txid,
         "until": at.until,
     }
 
@@ -268,4 +312,5 @@ def obstacle(about: About) -> str:
 
 def stream_of(about: About) -> Stream:
     """See choose.Way."""
-    return PostgresLogStream(log_of(about), about.reader, about.settings.keep.total_seconds(), about.clock)
+    whole = about.settings.transactions == "whole"
+    return PostgresLogStream(log_of(about), about.reader, about.settings.keep.total_seconds(), about.clock, whole=whole)

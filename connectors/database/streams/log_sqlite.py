@@ -15,6 +15,7 @@ from connectors.database.dialects.sqlite import SqliteDatabase
 from connectors.database.position import gone
 from connectors.database.streams.about import About
 from connectors.database.streams.entries import Columns, Entries
+from connectors.database.streams.logged import require_columns
 from connectors.database.streams.stream import Changes, Mark, Stream
 from connectors.database.tables.reader import TableReader
 
@@ -139,4 +140,8 @@ def obstacle(about: About) -> str:
 
 def stream_of(about: About) -> Stream:
     """See choose.Way."""
-    return SqliteLogStream(log_of(about), about.reader, about.settings.keep.total_seconds(), about.clock)
+    log, reader = log_of(about), about.reader
+    with reader.database.translated():
+        held = reader.database.fetch(reader.session, "SELECT name FROM pragma_table_info(:log)", {"log": log.log})
+    require_columns(about.flow, log, [name for (name,) in held])
+    return SqliteLogStream(log, about.reader, about.settings.keep.total_seconds(), about.clock)

@@ -16,14 +16,14 @@ change that did it is still to come, and what the row looked like before cannot 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from psycopg import sql
 
 from agent.errors import HuitongError, SourceGone, SourceRefused
 from agent.i18n import N_
-from agent.model import Value
+from agent.model import Finding, Value
 from agent.ports import Clock
 from connectors.database.changelog.postgres import quoted
 from connectors.database.dialects.base import Database, Session
@@ -34,6 +34,7 @@ from connectors.database.streams.slot_reading import Known, Lost, Place, Reading
 from connectors.database.streams.slot_rest import Rest
 from connectors.database.streams.slot_server import (
     SlotLog,
+    check_slot,
     codec_of,
     database_number,
     fault,
@@ -352,3 +353,11 @@ def stream_of(about: About) -> Stream:
     """See choose.Way."""
     name = slot_of(about.flow, database_number(about.reader.session))
     return SlotStream(about.reader.database, about.reader.session, about.reader.pages.shape, name, name, about.clock)
+
+
+def findings(about: About, stream: Stream) -> Iterable[Finding]:
+    """Return what doctor says of the slot. Raises what beginning would."""
+    stream.begin()
+    database, session, shape = about.reader.database, about.reader.session, about.reader.pages.shape
+    name = slot_of(about.flow, database_number(session))
+    return check_slot(database, session, shape, name, name)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from agent.model import Op
+from agent.model.handshake import Answer
 from connectors.database.dialects.base import Row
+from connectors.database.tables.reader import Page
 
 Mark = Any
 """Where a stream has got to: None, or text, numbers, lists and objects as JSON has them."""
@@ -71,4 +73,17 @@ class Stream(Protocol):
 
     def close(self) -> None:
         """Let go of what the stream holds beside the session of its source. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Answered(Protocol):
+    """A stream of rows that want to know what became of them; beside `Stream`."""
+
+    def awaiting(self, limit: int) -> tuple[Page, bool]:
+        """Return the next rows that wait for an answer, all of them valid text, and whether the turn goes on."""
+        ...
+
+    def answer(self, answers: Sequence[Answer | None]) -> None:
+        """Write down what became of the rows that `awaiting` returned last."""
         ...

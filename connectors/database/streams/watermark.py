@@ -146,8 +146,7 @@ class WatermarkStream:
         if looked is None:
             return at if at < low else None
         before, then = looked
-        secs = self._clock.monotonic() - then
-        elapsed = timedelta(seconds=secs)
+        elapsed = timedelta(seconds=self._clock.monotonic() - then)
         return at - elapsed if at < before + elapsed * (1 - _DRIFT) - _TICK else None
 
     def _read_on(self, of: _Round, at: Place | None, limit: int, digest: str) -> Changes:
@@ -163,9 +162,8 @@ class WatermarkStream:
             full = len(page.rows) == limit
             if full:
                 at = (self._cursor_of(page.rows[-1]), *self._reader.key_of(page.rows[-1]))
-        if full:
-            mark = _mark(of.low, of.offset, at, of, self._memory.digest(digest))
-        else:
+        mark = _mark(of.low, of.offset, at, of, self._memory.digest(digest))
+        if not full:
             self._memory.end_round()
             mark = _mark(of.next_low, of.next_offset, of=self._memory.digest(digest))
         return Changes(new, mark, more=full, doubt=of.doubt and begins, suspicious=suspicious)
@@ -258,18 +256,13 @@ def _low_of(horizon: Horizon, before: datetime | None, lookback: timedelta) -> d
 
 def _mark(low: datetime, offset: timedelta, at: Place | None = None, then: _Round | None = None, of: str = "") -> Mark:
     following = None if then is None else [then.next_low.isoformat(), round(then.next_offset.total_seconds())]
-    place = None if at is None else to_json(at)
-    return {"low": low.isoformat(), "off": round(offset.total_seconds()), "at": place, "next": following, "of": of}
+    base = {"low": low.isoformat(), "off": round(offset.total_seconds()), "of": of}
+    return base | {"at": None if at is None else to_json(at), "next": following}
 
 
 def _round_of(mark: Mark) -> _Round:
-    low, offset = mark["next"]
-    return _Round(
-        datetime.fromisoformat(mark["low"]),
-        timedelta(seconds=mark["off"]),
-        datetime.fromisoformat(low),
-        timedelta(seconds=offset),
-    )
+    (low, off), (then, then_off) = (mark["low"], mark["off"]), mark["next"]
+    return _Round(datetime.fromisoformat(low), timedelta(seconds=off), datetime.fromisoformat(then), timedelta(seconds=then_off))
 
 
 def _is_before(value: Value, low: datetime, offset: timedelta) -> bool:
@@ -335,13 +328,17 @@ def _missing(about: About) -> str:
     obstacles = _POSTGRES if about.reader.database.name == "postgresql" else OBSTACLES
     if obstacles is OBSTACLES and not Activity.possible(about.reader.session):
         return N_("the account may not see open transactions; let the DBA run: GRANT PROCESS ON *.* TO the account")
-    return next((text for text, asked in obstacles if _holds(about, asked)), "")
+    of_query = about.reader.pages.shape.table.query is not None
+    asked_of = [(text, asked) for text, asked in obstacles if not (of_query and _names_table(asked))]
+    return next((text for text, asked in asked_of if _holds(about, asked)), "")
 
 
 def _unlikely(about: About) -> str:
     """Return what speaks against a column that the database sets at every change."""
     reader = about.reader
     cursor = reader.pages.cursor
+    if reader.pages.shape.table.query is not None:
+        return N_("nobody can tell of a query whether the database itself sets the cursor at every change")
     if cursor.kind is not ValueKind.INSTANT:
         return N_("the cursor has no time zone, so nobody can tell which zone its times are in")
     if not _holds(about, _SET_POSTGRES if reader.database.name == "postgresql" else SET_BY_SERVER):
@@ -354,6 +351,10 @@ def _unlikely(about: About) -> str:
     if isinstance(value, str) and (present is None or value > present):
         return N_("some values of the cursor lie in the future")
     return ""
+
+
+def _names_table(question: str) -> bool:
+    return ":full" in question or ":name" in question
 
 
 def _holds(about: About, question: str) -> bool:

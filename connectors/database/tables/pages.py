@@ -12,7 +12,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import ColumnElement
 
 from agent.model import Value
-from connectors.database.tables.table import Column, Table, column_expression, table_expression
+from connectors.database.tables.table import Column, Table, column_expression, from_expression
 
 Expression = ColumnElement[Any]
 
@@ -119,8 +119,7 @@ class Pages:
             condition = expression >= bound if inclusive else expression > bound
         else:
             condition = expression.is_not(None)
-        keys = [column_expression(c).is_not(None) for c in self.shape.key if c.nullable]
-        return self._page([condition, *keys], order)
+        return self._page([condition, *self._keys_filled()], order)
 
     @_prepared
     def matching(self, count: int) -> sa.Select[Any]:
@@ -153,9 +152,9 @@ class Pages:
         return self.shape.cursor
 
     @property
-    def from_table(self) -> sa.TableClause:
-        """The table as part of a statement."""
-        return table_expression(self.shape.table)
+    def from_table(self) -> sa.FromClause:
+        """The table, or the query in its place, as part of a statement."""
+        return from_expression(self.shape.table)
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -164,7 +163,12 @@ class Pages:
 
     def _span(self, *, resumed: bool, bounded: bool) -> list[Expression]:
         conditions = [self._beyond(self.shape.key, self._key_names())] if resumed else []
-        return [*conditions, self._within(self.shape.key, self._key_names("u"))] if bounded else conditions
+        if bounded:
+            conditions.append(self._within(self.shape.key, self._key_names("u")))
+        return [*conditions, *self._keys_filled()]  # `keyless` selects the others
+
+    def _keys_filled(self) -> list[Expression]:
+        return [column_expression(column).is_not(None) for column in self.shape.key if column.nullable]
 
     def _filter(self) -> list[Expression]:
         if self.shape.where is None:

@@ -50,7 +50,12 @@ class TableReader:
     def by_key(self, after: Place | None, limit: int, upto: Place | None = None) -> Page:
         """Return rows after a key, from the beginning when None; to the end, or up to a key."""
         statement = self.pages.load(resumed=after is not None, bounded=upto is not None)
-        return self.page(statement, limit, **self.bound(after or ()), **self.bound(upto or (), "u"))
+        bounds = {**self.bound(after or ()), **self.bound(upto or (), "u")}
+        if self.pages.shape.table.is_unique(self._key):
+            return self.page(statement, limit, **bounds)
+        # Of two rows with one key, the second would begin the next page, which only reads beyond that key.
+        page = self.page(statement, limit + 1, **bounds)
+        return Page(page.rows[:limit], page.suspicious)
 
     def keyless(self, limit: int) -> Page:
         """Return the rows with NULL in their key: no order reaches them, and the host quarantines them so that they are seen."""

@@ -48,7 +48,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table or view. `unique` are the sets of columns that the database keeps unique, `indexed` the leading ones of indexes."""
+    """A table or view. `unique` are the sets of columns that the database keeps unique, `indexed` the leading ones of indexes.
+
+    With `query` it is the result of that query: there is no such table, and `name` only tells people what is meant.
+    """
 
     schema: str | None
     name: str
@@ -57,6 +60,7 @@ class Table:
     unique: tuple[frozenset[str], ...]
     indexed: tuple[tuple[str, ...], ...]
     comment: str
+    query: str | None = None
 
     def is_unique(self, key: Sequence[str]) -> bool:
         """Tell whether the database itself guarantees that no two rows share these columns."""
@@ -77,17 +81,27 @@ def split_name(name: str) -> tuple[str | None, str]:
     return schema or None, table
 
 
-def inspect_table(inspector: Inspector, name: str, kind_of: KindOf) -> Table:
-    """Read one table or view from the catalogue. Raises SourceRefused when it is not there or not visible to the account."""
+def inspect_columns(inspector: Inspector, name: str, kind_of: KindOf) -> Mapping[str, Column]:
+    """Read the columns of a table or view, and nothing else of it. Raises as `inspect_table` does."""
+    return {str(found["name"]): _column(found, (), kind_of) for found in _found_columns(inspector, name)}
+
+
+def _found_columns(inspector: Inspector, name: str) -> Sequence[Mapping[str, Any]]:
     schema, table = split_name(name)
     try:
-        columns = inspector.get_columns(table, schema=schema)
+        return inspector.get_columns(table, schema=schema)
     except exc.NoSuchTableError as error:
         raise SourceRefused(
             N_("there is no table {table}, or the account may not see it"),
             hint=N_("check its name (schema.table, case included) and the grants: huitong doctor"),
             table=name,
         ) from error
+
+
+def inspect_table(inspector: Inspector, name: str, kind_of: KindOf) -> Table:
+    """Read one table or view from the catalogue. Raises SourceRefused when it is not there or not visible to the account."""
+    schema, table = split_name(name)
+    columns = _found_columns(inspector, name)
     primary = tuple(inspector.get_pk_constraint(table, schema=schema).get("constrained_columns") or ())
     indexes = inspector.get_indexes(table, schema=schema)
     return Table(
@@ -179,3 +193,12 @@ def table_expression(table: Table) -> sa.TableClause:
     """Return the table as part of a statement, always quoted."""
     schema = sa.sql.quoted_name(table.schema, quote=True) if table.schema else None
     return sa.table(sa.sql.quoted_name(table.name, quote=True), schema=schema)
+
+
+def from_expression(table: Table) -> sa.FromClause:
+    """Return what rows are selected from: the table, or the query as a table of its own, letter by letter as it was written."""
+    if table.query is None:
+        return table_expression(table)
+    # Escaped, no colon begins a parameter; lines of its own, so that a comment at its end ends there.
+    text = sa.text("\n" + table.query.replace(":", "\\:") + "\n")
+    return text.columns().subquery(sa.sql.quoted_name("q", quote=True))

@@ -60,7 +60,8 @@ class CompareCases(CaptureBase):
             old.settle()
             assert len(old.sent()) == ROWS + 1  # indeed nobody saw it
         found = old.compare()
-        assert (found.covered, found.late, found.deleted) == (ROWS, 3, 2)
+        late = 0 if old.mode == "compare" else 3  # that one had no other chance to see them
+        assert (found.covered, found.late, found.deleted) == (ROWS, late, 2)
         old.agrees()
         assert old.told(ROWS + 1) == {1: ["B"], 30: ["B"], 500: ["A"], 2: [None], 59: [None]}
         site.do(site.set(1, "C"))
@@ -125,7 +126,7 @@ class CompareCases(CaptureBase):
         old.settle()
         found = old.recorder.of(WalkCompleted)[known]
         assert found.covered == ROWS - 2
-        assert (found.late, found.deleted) == (2, 3)
+        assert (found.late, found.deleted) == (0 if old.mode == "compare" else 2, 3)
         old.agrees()
 
     def test_parts_that_look_the_same_are_not_read(self, site: Site, make: Make) -> None:
@@ -143,7 +144,7 @@ class CompareCases(CaptureBase):
             rig.settle()
         rig.batches.clear()
         found = rig.compare()
-        assert (found.covered, found.late) == (ROWS + 1, 1)
+        assert (found.covered, found.late) == (ROWS + 1, 0 if rig.mode == "compare" else 1)
         read = sum(len(b.rows) for b in rig.batches if b.walked is not None)
         assert 10 <= read <= 20 or not checksums
         rig.agrees()

@@ -1,5 +1,7 @@
 """What a mode reads from goes away: never a silent jump."""
 
+# ruff: noqa: ARG002 - what one database has no use for, another has
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agent.events import FirstLoadCompleted
 from connectors.database.tables.reader import Page, TableReader
 from tests.contract.capture.base import CaptureBase, Make
 from tests.contract.capture.rig import Rig
@@ -73,7 +74,8 @@ class LoadCases(CaptureBase):
                 return read
 
             monkeypatch.setattr(TableReader, "page", interrupted)
-        rig.until(lambda: writers.turns > ROWS // 5)
+        rig.until(lambda: bool(rig.recorder.of(FirstLoadCompleted)))
+        assert writers.turns > ROWS // 8
         writers.quiet = True
         self.check(rig, writers)
 

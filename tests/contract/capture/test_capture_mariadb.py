@@ -1,5 +1,7 @@
 """The capture contract on MariaDB."""
 
+# ruff: noqa: ARG002 - what one database has no use for, another has
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -14,10 +16,11 @@ from tests.contract.capture.rig import ALL_COLUMNS, Rig
 from tests.contract.capture.sites import Hand, MariadbSite, Site
 from tests.contract.capture.value_cases import latest
 
-MODES = ("binlog", "polling", "compare")  # a further mode is a further word
+MODES = ("trigger", "binlog", "watermark", "polling", "compare")  # a further mode is a further word
 
 
 @pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:Did not recognize type")
 class TestCaptureMariadb(CaptureContract):
     @pytest.fixture(params=MODES)
     def mode(self, request: pytest.FixtureRequest) -> str:

@@ -1,5 +1,7 @@
 """The capture contract on PostgreSQL."""
 
+# ruff: noqa: ARG002 - what one database has no use for, another has
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -12,10 +14,11 @@ from tests.contract.capture.capture_contract import CaptureContract
 from tests.contract.capture.rig import Rig
 from tests.contract.capture.sites import Hand, PostgresSite, Site
 
-MODES = ("trigger", "polling", "compare")  # a further mode is a further word
+MODES = ("trigger", "slot", "watermark", "polling", "compare")  # a further mode is a further word
 
 
 @pytest.mark.integration
+@pytest.mark.filterwarnings("ignore:Did not recognize type")
 class TestCapturePostgres(CaptureContract):
     @pytest.fixture(params=MODES)
     def mode(self, request: pytest.FixtureRequest) -> str:

@@ -1,5 +1,7 @@
 """The capture contract on SQLite."""
 
+# ruff: noqa: ARG002 - what one database has no use for, another has
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -27,13 +29,6 @@ class TestCaptureSqlite(CaptureContract):
     @pytest.fixture
     def own_site(self, site: SqliteSite) -> SqliteSite:
         return site
-
-    @pytest.fixture
-    def other(self, tmp_path: Path) -> str:
-        """A second file: what SQLite has of two phases are transactions on several files."""
-        path = tmp_path / "other.db"
-        SqliteSite.connect.__get__(type("Other", (), {"path": path})())().close()
-        return str(path)
 
     def prepare(self, site: Site, hand: Hand, name: str, statements: tuple[str, ...]) -> None:  # type: ignore[override]
         hand.do("ATTACH ':memory:' AS " + name, f"CREATE TABLE {name}.seen (id int)")

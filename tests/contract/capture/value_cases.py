@@ -72,7 +72,7 @@ class ValueCases(CaptureBase):
 
     def test_an_update_tells_the_whole_row(self, site: Site, make: Make) -> None:
         """An update of one column tells all others as they are, of every type."""
-        rig, copy, rows = self.kinds(site, make)
+        rig, _copy, rows = self.kinds(site, make)
         rig.settle()
         before = latest(rig)
         rig.batches.clear()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from agent.adapters.clock import SystemClock
 from agent.model import Value
 from agent.testing.nodes.mariadb import MariadbDatabase, MariadbNode
 from connectors.database.settings import MysqlConnection
@@ -41,10 +41,12 @@ class MariadbWorld(TableWorld):
         self.node.sql(f"GRANT SELECT ON `{database.database}`.`{TABLE}` TO '{self.reader}'@'127.0.0.1'")
         if mode == "watermark":
             self.node.sql(f"GRANT PROCESS ON *.* TO '{self.reader}'@'127.0.0.1'")
+        if mode == "trigger":
+            self.install(self.reader)
 
     def stamp(self) -> Any:
         """Return the clock of the database for a mode that trusts it."""
-        return datetime.now(UTC).replace(tzinfo=None) if self.mode == "watermark" else super().stamp()
+        return SystemClock().now().replace(tzinfo=None) if self.mode == "watermark" else super().stamp()
 
     def shown(self, record: Record) -> tuple[Value, ...]:
         """Return the record with as many digits after the second as the column has."""
@@ -66,7 +68,7 @@ class MariadbWorld(TableWorld):
 
 @pytest.mark.integration
 class TestMariadb(SourceContract):
-    @pytest.fixture(params=["polling", "compare", "watermark"])
+    @pytest.fixture(params=["polling", "compare", "watermark", "trigger"])
     def world(
         self, mariadb: MariadbNode, mysql_database: MariadbDatabase, request: pytest.FixtureRequest
     ) -> Iterator[MariadbWorld]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from agent.adapters.clock import SystemClock
 from agent.testing.nodes.postgres import PostgresDatabase, PostgresNode
 from connectors.database.settings import PostgresConnection
 from tests.contract.source.contract import SourceContract
@@ -45,7 +45,7 @@ class PostgresWorld(TableWorld):
 
     def stamp(self) -> Any:
         """Return the clock of the database for a mode that trusts it."""
-        return datetime.now(UTC).isoformat() if self.mode == "watermark" else super().stamp()
+        return SystemClock().now().isoformat() if self.mode == "watermark" else super().stamp()
 
     def insert(self, _table: sa.TableClause) -> Any:
         return sa.text(

@@ -12,6 +12,7 @@ from agent.testing.recorder import EventRecorder
 from tests.contract.store.capture_contract import CaptureContract
 from tests.contract.store.compare_contract import CompareContract
 from tests.contract.store.epochs_contract import EpochsContract
+from tests.contract.store.handshake_contract import HandshakeContract
 from tests.contract.store.makers import AGENT, START, World
 from tests.contract.store.outbox_contract import OutboxContract
 from tests.contract.store.oversight_contract import OversightContract
@@ -53,3 +54,7 @@ class TestEpochs(EpochsContract):
 class TestCompare(CompareContract):
     fill = staticmethod(fill)
     empty = staticmethod(empty)
+
+
+class TestHandshake(HandshakeContract):
+    pass

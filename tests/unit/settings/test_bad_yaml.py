@@ -127,9 +127,18 @@ FIELDS = {
     "missing agent id": ("HT-C011", AGENT.replace("agent:\n  id: demo-dept\n", "⟦agent⟧: {title: x}\n") + REST),
     "missing section": ("HT-C011", "⟦" + AGENT.replace("agent:\n  id: demo-dept\n", "") + REST),
     "missing message": ("HT-C011", AGENT + CONNECTION + f"send:\n  ⟦people⟧:\n{TABLE_FROM}{PERSON_MAP}"),
-    "missing table": (
-        "HT-C011",
-        table("{connection: registry, key: [id_number], cursor: u, every: 30s}").replace("    from:", "    ⟦from⟧:"),
+    "missing table and query": ("HT-C023", table("⟦{connection: registry, key: [id_number], cursor: u, every: 30s}⟧")),
+    "table and query": (
+        "HT-C023",
+        table("{connection: registry, table: t, ⟦query⟧: SELECT a FROM t, key: [id_number], cursor: u, every: 30s}"),
+    ),
+    "query of two statements": (
+        "HT-C038",
+        table("{connection: registry, query: ⟦SELECT a FROM t;⟧, key: [id_number], cursor: u, every: 30s}"),
+    ),
+    "query with triggers": (
+        "HT-C038",
+        table("{connection: registry, query: SELECT a FROM t, mode: ⟦trigger⟧, key: [id_number], cursor: u, every: 30s}"),
     ),
     "missing connection type": ("HT-C011", AGENT + "connections:\n  ⟦registry⟧: {path: /x.db}\n" + PERSON_FLOW),
     "number as a title": ("HT-C013", agent("title: ⟦2025⟧")),

@@ -9,7 +9,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from connectors.database.streams.gaps import MARGIN_SECS, MOST_HOLES, Gaps, Hole, condition, ranges, settled_before
+from connectors.database.streams.gaps import MARGIN_SECS, MOST_HOLES, Gaps, Hole, settled_before
 
 STEPS = st.lists(
     st.tuples(
@@ -159,8 +159,10 @@ def test_the_list_of_holes_is_bounded() -> None:
     assert Gaps(7).low == 7
 
 
-def test_ranges_stand_for_numbers() -> None:
-    """Numbers that follow each other become one range of the condition."""
-    assert ranges([1, 2, 3, 7, 9, 10]) == [(1, 3), (7, 7), (9, 10)]
-    assert ranges([]) == []
-    assert condition([(1, 3), (7, 7)]) == "seq BETWEEN 1 AND 3 OR seq BETWEEN 7 AND 7"
+def test_the_condition_names_holes_and_what_lies_behind() -> None:
+    """The first question is for what is news, the second for the same up to the number found last."""
+    gaps = Gaps(9, (Hole(2, 3, 1.0), Hole(6, 7, 1.0)))
+    assert gaps.condition() == "seq BETWEEN 2 AND 3 OR seq BETWEEN 6 AND 7 OR seq > 9"
+    assert gaps.condition(6) == "seq BETWEEN 2 AND 3 OR seq BETWEEN 6 AND 6"
+    assert gaps.condition(12) == "seq BETWEEN 2 AND 3 OR seq BETWEEN 6 AND 7 OR seq BETWEEN 10 AND 12"
+    assert "seq >" not in Gaps(0).after(range(2, 2 * MOST_HOLES + 2, 2), 5.0).condition()

@@ -17,8 +17,9 @@ from connectors.database.dialects.base import Database, Session
 from connectors.database.dialects.oracle import OracleDatabase
 from connectors.database.dialects.sqlserver import SqlServerDatabase
 from connectors.database.servers import OracleConnection, SqlServerConnection
-from connectors.database.streams.change_tracking import ChangeTracking, RowVersion
+from connectors.database.streams.change_tracking import ChangeTracking
 from connectors.database.streams.flashback import Flashback
+from connectors.database.streams.rowversion import RowVersion
 from connectors.database.tables.pages import Shape, Statement
 from connectors.database.tables.table import Column, Table, ValueKind
 
@@ -266,7 +267,7 @@ def test_flashback_says_which_grant_is_lacking() -> None:
 
 def test_flashback_begins_now() -> None:
     """With the number from the view where the package may not be used; nothing is asked when nothing can have changed."""
-    assert flashback(Scripted(current_scn="900")).begin() == {"scn": 900, "at": None}
+    assert flashback(Scripted([], current_scn="900")).begin() == {"scn": 900, "at": None}
     stream = flashback(Scripted(flashback=900))
     assert stream.read({"scn": 900, "at": None}, 5).rows == ()
     assert stream.covers({"scn": 900, "at": None}, stream.head())

@@ -253,6 +253,7 @@ def test_what_becomes_visible_later_is_never_older_than_the_watermark(
             if opened <= now < ends
         ]
         earliest, unwitnessed = witness.note(at(now), running, open_)
+        assert earliest is not None
         low = _low_of(Horizon(at(now), earliest, unwitnessed), low, timedelta(minutes=10))
         assert all(at(began) >= low for _n, _thread, began, _opened, _over, ends in life if ends > now)
 
@@ -265,3 +266,11 @@ def test_a_transaction_keeps_its_beginning_when_its_connection_goes() -> None:
     assert witness.note(at(60), {}, [Transaction(9, 5, at(59))]) == (at(0.5), None)
     assert witness.note(at(70), {}, [Transaction(9, 0, at(59))]) == (at(0.5), None)
     assert witness.note(at(80), {}, []) == (at(80), None)
+
+
+def test_a_recovered_transaction_holds_the_watermark() -> None:
+    """Prepared before the server crashed, it says that it started when the server did: nothing is settled until it ends."""
+    witness = Witness()
+    assert witness.note(at(100), {}, [Transaction(9, 0, at(90))]) == (None, at(90))
+    assert _low_of(Horizon(at(100), None, at(90)), at(-5000), timedelta(minutes=10)) == at(-5000)
+    assert witness.note(at(101), {}, []) == (at(101), None)
