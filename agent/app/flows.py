@@ -54,7 +54,8 @@ class FlowPlan:
     @property
     def audit(self) -> Cron | None:
         """When to compare the source with what was captured; None for a source that has no such thing."""
-        expression = getattr(self.source_settings, "audit", None)
+        by_status = getattr(self.source_settings, "status", None) is not None
+        expression = None if by_status else getattr(self.source_settings, "audit", None)
         return None if expression is None else Cron(str(expression))
 
 

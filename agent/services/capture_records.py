@@ -123,9 +123,15 @@ class RecordMaker:
 
 
 class _Maps(Protocol):
-    def apply(self, rows: Sequence[tuple[Value, ...]]) -> Mapped: ...
+    """What maps rows: a `Mapper`, or what stands in for one."""
 
-    def keys_only(self, rows: Sequence[tuple[Value, ...]]) -> Mapped: ...
+    def apply(self, rows: Sequence[tuple[Value, ...]]) -> Mapped:
+        """Map rows whole."""
+        ...
+
+    def keys_only(self, rows: Sequence[tuple[Value, ...]]) -> Mapped:
+        """Map the keys of rows."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def _mode(about: About) -> Iterator[Finding]:
         if own is not None:
             yield from own(about, chosen.stream)
         else:
-            chosen.stream.begin()  # reads what reading would need
+            chosen.stream.read(chosen.stream.begin(), 1)
         for mode, obstacle in chosen.passed:
             yield Finding(
                 N_("capture"), ok=True, text=N_("{mode} is not possible: {why}"), details={"mode": mode, "why": obstacle}

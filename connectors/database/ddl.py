@@ -54,7 +54,8 @@ def ddl_of(wiring: Wiring[DatabaseFrom], account: str = "") -> Ddl:
     this database needs nothing.
     """
     settings, database = wiring.settings, database_of(wiring)
-    mode = "trigger" if settings.mode == "auto" else settings.mode
+    best = "trigger" if settings.status is None else "status"
+    mode = best if settings.mode == "auto" else settings.mode
     session = database.connect()
     try:
         reader = TableReader(database, session, Pages(shape_of(database, session, settings, wiring.columns)))

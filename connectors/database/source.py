@@ -213,8 +213,9 @@ class DatabaseSource:
     def _changes(self, reached: Reached, after: Position, limit: int) -> Batch:
         """Read on in the stream alone."""
         changes = self._read_stream(reached.mark, limit)
-        again = self._walk_after(changes)
+        again = self._walk_after(changes, reached.walk)
         if changes.rows or changes.more or again is not None:
+            self._ahead = None  # what is read now may lead back to the mark that was stored before
             self._noted_at = self._clock.monotonic()
             return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
         self._ahead = (reached.mark, changes.mark)
@@ -232,8 +233,9 @@ class DatabaseSource:
             part = self._open.walker.step(reached.walk, limit)
             held = self._held = _Held(reached.walk, part, self._open.chosen.stream.head())
         changes = self._read_stream(reached.mark, limit)
-        again = self._walk_after(changes)
+        again = self._walk_after(changes, reached.walk)
         if changes.rows or again is not None:
+            self._ahead = None
             held.touched.update(map(self._open.reader.key_of, changes.rows))
             return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
         if changes.mark != reached.mark:
@@ -258,6 +260,7 @@ class DatabaseSource:
             if not changes.more:
                 self._polled_at = self._clock.monotonic()
             if changes.rows:
+                self._ahead = None
                 return self._batch_of(changes, Reached(reached.mode, changes.mark, reached.walk))
         part = self._open.walker.step(reached.walk, limit)
         if reached.walk.kind is WalkKind.COMPARE and (settled := getattr(stream, "settled", None)):
@@ -323,11 +326,14 @@ class DatabaseSource:
             )
 
     @staticmethod
-    def _walk_after(changes: Changes) -> Walk | None:
-        """Return the walk that changes ask for, because they cannot tell all that happened."""
-        if changes.emptied or changes.doubt:
-            return Walk(WalkKind.COMPARE, certain=changes.emptied)
-        return None
+    def _walk_after(changes: Changes, on: Walk | None) -> Walk | None:
+        """Return the walk that changes ask for, because they cannot tell all that happened; None when they do not.
+
+        What is on gives way: a comparison covers it. One that was accepted stays so.
+        """
+        if not (changes.emptied or changes.doubt):
+            return None
+        return Walk(WalkKind.COMPARE, certain=changes.emptied or (on is not None and on.certain))
 
     def _condition(self, order: WalkOrder) -> str:
         return condition_of(order, self._open.reader.pages.shape, self._entity)

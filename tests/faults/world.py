@@ -317,6 +317,7 @@ class World:
 
     def await_loaded(self) -> None:
         """Wait until the first load of every table is complete, and note what it can have seen."""
+        self.until(lambda: bool(self.events("agent", "source_opened")), "the agent has a store")
         loaded = f"SELECT count(*) FROM flow WHERE loaded AND name IN {tuple(TABLES)}"
         self.until(lambda: self.agent_books.rows(loaded) == [(len(TABLES),)], "the first load is complete")
         if isinstance(self.clerks, Movers):

@@ -41,7 +41,8 @@ CREATE TABLE {log} (
 )"""
 
 _FUNCTION_OF = """\
-CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $huitong$
+CREATE FUNCTION {function} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+  SET DateStyle = 'ISO, YMD' SET IntervalStyle = 'iso_8601' SET extra_float_digits = 1 SET lc_monetary = 'C' AS $huitong$
 {body}
 $huitong$"""
 

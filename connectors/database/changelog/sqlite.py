@@ -8,7 +8,7 @@ columns of the flow are logged: a column that is renamed or dropped has to leave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from connectors.database.changelog.names import quote_text, stem_of
@@ -28,12 +28,16 @@ class SqliteLog:
     """Names and statements of one log. `table` is the bare name of the table.
 
     Of a change the `columns` are kept as they are after it, and `before` as they were: the key, and with a condition all.
+    `others` are further sets of columns that are unique: a row that is inserted or updated with OR REPLACE may remove another
+    one that shares them, and no trigger sees that. So it is noted that this may happen (R), and a comparison finds out.
     """
 
     flow: str
     table: str
     columns: Sequence[str]
     before: Sequence[str]
+    key: Sequence[str] = ()
+    others: Sequence[Sequence[str]] = ()
 
     @property
     def log(self) -> str:
@@ -42,8 +46,9 @@ class SqliteLog:
 
     @property
     def triggers(self) -> Sequence[str]:
-        """The names of the triggers: insert, update, delete."""
-        return tuple(f"{self.log}_{op}" for op in "iud")
+        """The names of the triggers: insert, update, delete, and two for each further set of unique columns."""
+        replaced = [f"{self.log}_{op}{number}" for number in range(len(self.others)) for op in "rs"]
+        return (*(f"{self.log}_{op}" for op in "iud"), *replaced)
 
     def create(self) -> Sequence[str]:
         """Return the statements that set the log up, to be run in one transaction."""
@@ -67,11 +72,21 @@ class SqliteLog:
             ("UPDATE", f"(op, {new_names}, {old_names}) VALUES ('U', {new_values}, {old_values})"),
             ("DELETE", f"(op, {old_names}) VALUES ('D', {old_values})"),
         )
+        rows = [(f"AFTER {event}", "", insert) for event, insert in inserts]
         return tuple(
-            f"CREATE TRIGGER {quoted(name)} AFTER {event} ON {quoted(self.table)}\n"
+            f"CREATE TRIGGER {quoted(name)} {event} ON {quoted(self.table)}{when}\n"
             f"BEGIN\n  INSERT INTO {quoted(self.log)} {insert};\nEND"
-            for name, (event, insert) in zip(self.triggers, inserts, strict=True)
+            for name, (event, when, insert) in zip(self.triggers, [*rows, *self._replaced()], strict=True)
         )
+
+    def _replaced(self) -> Iterator[tuple[str, str, str]]:
+        """Yield event, condition and entry for what may remove another row."""
+        for columns in self.others:
+            shared = " AND ".join(f"{quoted(c)} = NEW.{quoted(c)}" for c in columns)
+            same = " AND ".join(f"{quoted(c)} IS NEW.{quoted(c)}" for c in self.key)
+            when = f"\nWHEN EXISTS (SELECT 1 FROM {quoted(self.table)} WHERE {shared} AND NOT ({same}))"
+            yield "BEFORE INSERT", when, "(op) VALUES ('R')"
+            yield f"BEFORE UPDATE OF {', '.join(map(quoted, columns))}", when, "(op) VALUES ('R')"
 
     def drop(self) -> Sequence[str]:
         """Return the statements that take everything away again."""

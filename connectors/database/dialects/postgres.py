@@ -161,6 +161,9 @@ class PostgresDatabase(Database):
                 iso = sa.func.replace(text, sa.literal_column("' '"), sa.literal_column("'T'"))
                 # The session is in UTC, so the offset is always written +00.
                 return sa.case((sa.func.isfinite(expression), iso.concat(sa.literal_column("':00'"))), else_=text)
+            case _ if isinstance(column.type, postgresql.JSON):
+                # The JSON null is no value, and white space around a document no part of it: a row as JSON keeps neither.
+                return sa.func.nullif(sa.func.btrim(text, sa.literal_column("E' \\t\\n\\r'")), sa.literal_column("'null'"))
             case _ if isinstance(column.type, postgresql.MONEY):
                 return sa.cast(sa.cast(expression, types.Numeric()), types.Text())
             case _:

@@ -135,7 +135,8 @@ class SqlServerDatabase(Database):
 
     def fetch(self, session: Session, sql: str, parameters: Any) -> Sequence[Row]:
         """See Database. The server converts text to Unicode itself, so there is none that is not valid."""
-        session.cursor.execute(sql, parameters)
+        # Without parameters the driver leaves percent signs as they are, doubled.
+        session.cursor.execute(sql if parameters else sql.replace("%%", "%"), parameters)
         return session.cursor.fetchall()  # type: ignore[no-any-return]
 
     def incarnation(self, session: Session) -> str:

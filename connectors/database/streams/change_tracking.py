@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -185,6 +186,29 @@ class ChangeTracking:
         return prepare(chosen, shape.dialect)
 
 
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """Implements ddl.Installed: what the DBA switches on for a table, and lets an account see; names stand as in statements."""
+
+    table: str
+    account: str
+    days: int
+
+    def create(self) -> Sequence[str]:
+        """See Installed. The first two fail without harm where the database has them on already."""
+        return [
+            "ALTER DATABASE CURRENT SET ALLOW_SNAPSHOT_ISOLATION ON",
+            f"ALTER DATABASE CURRENT SET CHANGE_TRACKING = ON (CHANGE_RETENTION = {self.days} DAYS, AUTO_CLEANUP = ON)",
+            f"ALTER TABLE {self.table} ENABLE CHANGE_TRACKING",
+            f"GRANT SELECT ON {self.table} TO {self.account}",
+            f"GRANT VIEW CHANGE TRACKING ON {self.table} TO {self.account}",
+        ]
+
+    def drop(self) -> Sequence[str]:
+        """See Installed. What is on for the whole database may serve others."""
+        return [f"ALTER TABLE {self.table} DISABLE CHANGE_TRACKING"]
+
+
 def beyond(shape: Shape, places: Sequence[sa.ColumnElement[Any]], key: Sequence[Column]) -> sa.ColumnElement[Any]:
     """Return the condition that a key lies after the one in `k0`, `k1` …, spelt out."""
     bound = [shape.bind(column, f"k{index}") for index, column in enumerate(key)]
@@ -202,6 +226,12 @@ def digest_of(place: Place) -> str:
     """Return what stands for a key in a token."""
     # Keys are data of people; what stands in a token is seen in more places than a row.
     return hashlib.sha256(repr(place).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def log_of(about: About, account: str = "") -> Switches:
+    """Return what a flow needs; `account` is who reads."""
+    quoted = about.reader.database.dialect.identifier_preparer.quote_identifier(account)
+    return Switches(about.table, quoted, max(1, about.settings.keep.days))
 
 
 def obstacle(about: About) -> str:

@@ -1,6 +1,7 @@
 """Entries of a change log → changes of a flow.
 
-Every log gives entries in the same form: number, transaction, time, operation (I, U, D, T), the row after the change as the
+Every log gives entries in the same form: number, transaction, time, operation (I, U, D, T; R: a row may have been replaced),
+the row after the change as the
 statements of the flow select it, whether it fulfils the condition of the flow, the key before the change and whether the row
 fulfilled the condition then. An update that gives a row another key is a delete and an upsert; a row that stops to fulfil the
 condition is a delete.
@@ -95,10 +96,13 @@ class Entries:
         making = _Making()
         if entries and entries[0][3] == "T":
             return Made(Changes((), None, emptied=True), 1)
+        doubts = next((number for number, entry in enumerate(entries) if entry[3] != "R"), len(entries))
+        if doubts:
+            return Made(Changes((), None, doubt=True), doubts)
         for number, entry in enumerate(entries):
             if number and entry[1] != entries[number - 1][1]:
                 making.end()
-            if entry[3] == "T" or (len(making.rows) >= limit and number):
+            if entry[3] in ("T", "R") or (len(making.rows) >= limit and number):
                 return making.made(number)
             self._add(making, entry)
         return making.made(len(entries))

@@ -45,11 +45,13 @@ SELECT l.id || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) || '/'
 FROM {SCHEMA}.{REGISTRY} AS l, (
     SELECT string_agg(concat_ws(',', t.oid, t.xmin, p.oid, p.xmin), ';' ORDER BY t.tgname) AS made, count(*) AS found
     FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid
-    WHERE t.tgrelid = CAST(:table AS regclass) AND t.tgenabled IN ('O', 'A')
+    WHERE t.tgrelid = CAST(:table AS regclass) AND t.tgenabled IN ('O', 'A') AND t.tgqual IS NULL
+        AND p.prosrc = :body AND t.tgtype = CASE WHEN t.tgname = CAST(:trigger AS name) THEN 29 ELSE 32 END
         AND t.tgname IN (CAST(:trigger AS name), CAST(:truncation AS name))) AS t
 WHERE l.name = :name AND t.found = 2
 """  # noqa: S608 - constants
-"""What names this log, this course of the server's history and these very triggers; no row when some are missing or off."""
+"""What names this log, this course of the server's history and these very triggers; no row unless all are there as they were
+made: 29 is a trigger after each insert, update or delete of a row, 32 one after a truncation."""
 
 _BETWEEN: Final = """
 ((l.txid >= %(floor)s AND l.txid < %(ceiling)s) OR l.txid = ANY(CAST(%(open)s AS bigint[])))
@@ -213,7 +215,7 @@ class PostgresLogStream:
     def _identity(self) -> str | None:
         log = self._log
         found: str | None = self._session.value(
-            _IDENTITY, table=log.table, trigger=log.trigger, truncation=f"{log.trigger}_t", name=log.name
+            _IDENTITY, table=log.table, trigger=log.trigger, truncation=f"{log.trigger}_t", name=log.name, body=f"\n{log.body}\n"
         )
         return found
 

@@ -67,8 +67,7 @@ class SqliteLogStream:
 
     def head(self) -> Mark:
         """See Stream."""
-        found = self._session.value("SELECT seq FROM sqlite_sequence WHERE name = :name", name=self._log.log)
-        return int(found or 0)
+        return int(self._session.value(f"SELECT max(seq) FROM {quoted(self._log.log)}") or 0)  # noqa: S608 - our own name
 
     def covers(self, mark: Mark, head: Mark) -> bool:
         """See Stream."""
@@ -128,7 +127,10 @@ def _entries_sql(log: SqliteLog, entries: Entries) -> str:
 
 def log_of(about: About, account: str = "") -> SqliteLog:  # noqa: ARG001 - a file knows no accounts
     """Return the log of a flow."""
-    return SqliteLog(about.flow, about.reader.pages.shape.table.name, about.logged, about.logged_before)
+    shape = about.reader.pages.shape
+    key = [column.name for column in shape.key]
+    others = [tuple(sorted(columns)) for columns in shape.table.unique if not columns >= set(key)]
+    return SqliteLog(about.flow, shape.table.name, about.logged, about.logged_before, key, sorted(set(others)))
 
 
 def obstacle(about: About) -> str:

@@ -201,6 +201,11 @@ def _money(text: str) -> str:
     return text.replace("$", "").replace(",", "")  # lc_monetary = C
 
 
+def _document(text: str) -> str | None:
+    bare = text.strip(" \t\n\r")
+    return None if bare == "null" else bare
+
+
 _LOADED: Final[Mapping[int, Callable[[str], Value]]] = {
     16: _boolean,
     17: _octets,
@@ -213,8 +218,15 @@ _LOADED: Final[Mapping[int, Callable[[str], Value]]] = {
 }
 """Types that become Python values, by number: bool, bytea, int8, int2, int4, oid, float4, float8."""
 
-_SHOWN: Final[Mapping[int, Callable[[str], Value]]] = {790: _money, 1042: _char, 1114: _timestamp, 1184: _instant}
-"""Types whose text is rewritten: money, char(n), timestamp, timestamptz."""
+_SHOWN: Final[Mapping[int, Callable[[str], Value]]] = {
+    114: _document,
+    790: _money,
+    1042: _char,
+    1114: _timestamp,
+    1184: _instant,
+    3802: _document,
+}
+"""Types whose text is rewritten: json, money, char(n), timestamp, timestamptz, jsonb."""
 
 
 # -- the kinds of messages -------------------------------------------------------------------------------------------

@@ -63,6 +63,10 @@ class Bench:
     def wiring(self, columns: Sequence[str] = (), **settings: object) -> Wiring[DatabaseFrom]:
         """Return what a source is built from."""
         fields = {"connection": "c", "table": "t", "key": ("id",), "cursor": "updated_at", "every": "5s", "overlap": "30s"}
+        if settings.get("cursor", "") is not None and "mode" not in settings:
+            settings["mode"] = "polling"
+        elif "mode" not in settings:
+            settings["mode"] = "compare"
         return Wiring(
             flow="f",
             settings=DatabaseFrom.of(**{**fields, **settings}),

@@ -405,7 +405,7 @@ def test_check_names_the_risks(any_database: Bench) -> None:
     assert "no index begins with {cursor}" in warnings
     assert "neither a time nor a number" in warnings
     assert all(f.hint for f in findings if f.warning)
-    (risk,) = [f for f in findings if "can be missed" in f.text]
+    (risk,) = [f for f in findings if "found by the next comparison only" in f.text]
     assert risk.details["secs"] == "30"
 
 

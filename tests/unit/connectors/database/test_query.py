@@ -304,6 +304,16 @@ def test_kinds_of_sql_server_results() -> None:
     assert isinstance(found[3][1], mssql.TIMESTAMP)
 
 
+def test_sql_server_gets_percent_signs_as_they_are() -> None:
+    """Its driver undoubles them only when it puts in parameters."""
+    told: list[str] = []
+    cursor = SimpleNamespace(execute=lambda text, _given: told.append(text), fetchall=list)
+    session = cast("Session", SimpleNamespace(cursor=cursor))
+    for parameters in ({}, {"limit": 1}):
+        sqlserver().fetch(session, "SELECT 5 %% 3 AS a", parameters)
+    assert told == ["SELECT 5 % 3 AS a", "SELECT 5 %% 3 AS a"]
+
+
 def test_kinds_of_kingbase_results() -> None:
     """The number of a type is asked of the catalogue, in words that every descendant of PostgreSQL knows."""
     settings = KingbaseConnection(type="kingbase", host="db", database="r", user="u")

@@ -50,6 +50,18 @@ def test_change_tracking_is_taken_where_everything_is_in_place() -> None:
     assert found.passed == (("trigger", "no change log was written for this database"),)
 
 
+def test_the_dba_is_told_what_to_switch_on() -> None:
+    """For the table, and for the account that reads; what is on for the whole database stays when the flow ends."""
+    switches = change_tracking.log_of(about(sqlserver(), Scripted()), "re]ader")
+    assert list(switches.create())[2:] == [
+        "ALTER TABLE [S].[T] ENABLE CHANGE_TRACKING",
+        "GRANT SELECT ON [S].[T] TO [re]]ader]",
+        "GRANT VIEW CHANGE TRACKING ON [S].[T] TO [re]]ader]",
+    ]
+    assert "CHANGE_RETENTION = 7 DAYS" in switches.create()[1]
+    assert switches.drop() == ["ALTER TABLE [S].[T] DISABLE CHANGE_TRACKING"]
+
+
 def test_without_change_tracking_a_rowversion_is_taken() -> None:
     """And why change tracking is not possible is told."""
     found = chosen(about(sqlserver(), Scripted(CURRENT_VERSION=None, MIN_VALID=None), rowversions=True))

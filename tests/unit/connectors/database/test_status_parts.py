@@ -122,9 +122,12 @@ def test_rows_are_locked_without_waiting(dialect: str) -> None:
 @pytest.mark.parametrize(
     "dialect, text",
     [
-        ("postgresql", 'UPDATE s.t SET "v"=%(c0)s, "c"=%(c1)s WHERE "a" = %(k0_0)s AND "b" = %(k0_1)s AND "v" = %(s)s'),
-        ("mysql", "UPDATE s.t SET `v`=%s, `c`=%s WHERE `a` = %s AND `b` = %s AND `v` = %s"),
-        ("sqlite", 'UPDATE s.t SET "v"=?, "c"=? WHERE "a" = ? AND "b" = ? AND "v" = ?'),
+        (
+            "postgresql",
+            'UPDATE s.t SET "v"=%(c0)s, "c"=%(c1)s WHERE "a" IN (%(k0_0)s) AND "a" = %(k0_0)s AND "b" = %(k0_1)s AND "v" = %(s)s',
+        ),
+        ("mysql", "UPDATE s.t SET `v`=%s, `c`=%s WHERE `a` IN (%s) AND `a` = %s AND `b` = %s AND `v` = %s"),
+        ("sqlite", 'UPDATE s.t SET "v"=?, "c"=? WHERE "a" IN (?) AND "a" = ? AND "b" = ? AND "v" = ?'),
     ],
 )
 def test_nothing_but_the_columns_of_the_handshake_is_written(dialect: str, text: str) -> None:
@@ -132,7 +135,7 @@ def test_nothing_but_the_columns_of_the_handshake_is_written(dialect: str, text:
     made = StatusPages(pages(dialect).shape, "v").change(1, ("v", "c"))
     assert sql(made.sql).replace('"s"."t"', "s.t").replace("`s`.`t`", "s.t").replace("( ", "(") == text
     if made.names is not None:
-        assert made.names == ("c0", "c1", "k0_0", "k0_1", "s")
+        assert made.names == ("c0", "c1", "k0_0", "k0_0", "k0_1", "s")
 
 
 # -- the stream --------------------------------------------------------------------------------------------------------
