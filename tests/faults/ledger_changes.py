@@ -62,8 +62,11 @@ def _check_key(found: Audit, name: str, history: Sequence[Event], events: Sequen
         found.disorder.append(about)
 
 
-def check_states(found: Audit, registry: Registry, journal: Journal, hub: Books) -> None:
-    """What is there last of each key is the row as it is, or a delete; nothing came twice, back to front or from nowhere."""
+def check_states(found: Audit, registry: Registry, journal: Journal, hub: Books, *, deletes: bool = True) -> None:
+    """What is there last of each key is the row as it is, or a delete; nothing came twice, back to front or from nowhere.
+
+    Without `deletes` nobody has told yet what is gone.
+    """
     stored = read_changes(hub)
     for flow, table in TABLES.items():
         histories, told = journal.of(flow), stored.get(flow, {})
@@ -72,7 +75,7 @@ def check_states(found: Audit, registry: Registry, journal: Journal, hub: Books)
         for key in rows.keys() | told.keys():
             events = [each.event for each in told.get(key, ())]
             last = events[-1] if events else None
-            if last != rows.get(key):
+            if last != rows.get(key) and (deletes or key in rows):
                 found.lost.append(f"{flow} {key}: {rows.get(key)} but {last}")
             _check_skips(found, f"{flow} {key}", histories.get(key, ()), events)
 

@@ -111,6 +111,15 @@ def test_a_planted_fault_among_states_is_found(history: str, told: str, wrong: s
     assert kinds(found) == wrong
 
 
+def test_what_is_gone_may_be_told_later() -> None:
+    """Without deletes a key that is gone is no loss, an old version of one that is there is."""
+    for history, wrong in (("1 2 -", set()), ("1 2 3", {"lost"})):
+        events = events_of(history)
+        found = Audit()
+        check_states(found, Table(events[-1]), journal_of("", history), Hub(events_of("2")), deletes=False)  # type: ignore[arg-type]
+        assert kinds(found) == wrong
+
+
 def test_a_record_that_came_twice_is_found() -> None:
     """The same record id twice is there twice, whatever it says."""
     found = Audit()

@@ -189,7 +189,7 @@ class DurableCases(CaptureBase):
         for _ in range(5):
             rig.batches.clear()
             rig.settle(30)
-            assert len(rig.batches) <= 6 * pages
+            assert len(rig.batches) <= 8 * pages
             assert not rig.batches[-1].more
         assert len(rig.sent()) == sent
         site.do(site.put(20))

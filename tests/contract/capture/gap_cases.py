@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -16,6 +17,8 @@ from tests.contract.capture.sites import Site
 
 class GapCases(CaptureBase):
     """Gaps are numbered, told and made good."""
+
+    sees_triggers_return: ClassVar[bool] = True  # triggers that were dropped and made again are told from those before
 
     def test_a_source_that_restarts_in_the_middle(self, own_site: Site, mode: str, made: list[Rig]) -> None:
         """A server that dies and comes back, in the load and in the stream, costs nothing."""
@@ -91,7 +94,7 @@ class GapCases(CaptureBase):
         rig.agrees()
         (walk,) = rig.recorder.of(WalkCompleted)
         assert walk.late + walk.deleted >= 3
-        assert rig.gaps() == ["position_lost"]
+        assert rig.gaps() == (["position_lost"] if looking or self.sees_triggers_return else [])
         site.do(site.put(12))
         rig.settle()
         rig.agrees()
