@@ -62,6 +62,4 @@ _SPOKEN: Final = ("what", "why", "limits")
 
 def spoken(details: Mapping[str, object]) -> dict[str, object]:
     """Return details with those translated that are texts of ours by their name; what a driver said stays as it is."""
-    return {
-        name: _(value) if name in _SPOKEN and isinstance(value, str) and value else value for name, value in details.items()
-    }
+    return {name: _(value) if name in _SPOKEN and isinstance(value, str) and value else value for name, value in details.items()}

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from agent.model import ExchangeMessage, MessageKind, Quarantined, RefusedRecord, State
 
@@ -175,3 +176,23 @@ class Activity:
 
 Rewrapped = tuple[str, ExchangeMessage]
 """The id of a message of an earlier epoch and the message of the new epoch that carries its records."""
+
+
+AUDIT: Final = "host:audit"
+"""The fact in the memory of a flow that tells what the last comparison with its source found."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What the last comparison found: of `covered` rows `late` were missed before, `deleted` had gone, `held` wait.
+
+    `before` and `epoch` say which rows of the ledger are older than it.
+    """
+
+    ended_at: str
+    covered: int
+    late: int
+    deleted: int
+    before: int
+    epoch: str
+    held: int = 0

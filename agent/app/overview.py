@@ -12,10 +12,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
+import msgspec
+
 from agent import __version__
 from agent.app.witness import Fault, FlowNews, Loading
 from agent.model import Depth, FlowState, State
-from agent.queries import Activity, Cause, CauseKind
+from agent.queries import AUDIT, Activity, Audit, Cause, CauseKind
 
 if TYPE_CHECKING:
     from agent.adapters.store.reader import StoreReader
@@ -23,6 +25,17 @@ if TYPE_CHECKING:
 
 CERTIFICATE_DAYS: Final = 60
 """So long before the end a certificate is worth a line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What the last comparison with the source found, and when: rows missed before, gone, and held back, of all."""
+
+    secs_ago: float
+    covered: int
+    late: int
+    deleted: int
+    held: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,7 @@ class FlowLine:
     dead: int  # messages, records and input that need a person
     oldest_waiting_secs: float | None
     loading: Loading | None
+    compared: Compared | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +106,7 @@ class _Known:
     depths: Mapping[str, Depth] = field(default_factory=dict)
     today: Mapping[str, Activity] = field(default_factory=dict)
     dead: Mapping[str, int] = field(default_factory=dict)
+    audits: Mapping[str, Audit] = field(default_factory=dict)
 
 
 def gather(
@@ -137,6 +152,7 @@ def _known(settings: AgentFile, reader: StoreReader, causes: Sequence[Cause], no
         depths={depth.flow: depth for depth in reader.depth()},
         today={one.flow: one for one in reader.activity(midnight, now + timedelta(hours=1))},
         dead=dead,
+        audits={flow: msgspec.json.decode(text, type=Audit) for flow, text in reader.facts(AUDIT).items() if text},
     )
 
 
@@ -159,7 +175,15 @@ def _line(name: str, settings: AgentFile, known: _Known, live: Live | None, now:
         dead=known.dead.get(name, 0),
         oldest_waiting_secs=max(0.0, (now - oldest).total_seconds()) if oldest else None,
         loading=news.loading,
+        compared=_compared(known.audits.get(name), now),
     )
+
+
+def _compared(audit: Audit | None, now: datetime) -> Compared | None:
+    if audit is None:
+        return None
+    secs_ago = max(0.0, (now - datetime.fromisoformat(audit.ended_at)).total_seconds())
+    return Compared(secs_ago, audit.covered, audit.late, audit.deleted, audit.held)
 
 
 def reason_of(stored: str) -> tuple[str, str]:

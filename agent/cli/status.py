@@ -116,6 +116,7 @@ def _lines(session: Session, overview: Overview) -> Iterator[str]:
     yield _chain(session, overview)
     columns = [_(column) for column in _COLUMNS]
     yield from table(columns, [_cells(line) for line in overview.flows], right=range(2, len(columns)))
+    yield from (_comparison(line) for line in overview.flows if line.compared is not None)
     todo = [text for one in overview.todo if (text := sentence(one))]
     if todo:
         yield _(N_("To look at ({count})")).format(count=len(todo))
@@ -135,6 +136,16 @@ def _cells(line: FlowLine) -> tuple[str, ...]:
         f"{line.dead:,}",
         "–" if line.oldest_waiting_secs is None else span(line.oldest_waiting_secs),
     )
+
+
+def _comparison(line: FlowLine) -> str:
+    found = line.compared
+    assert found is not None
+    text = N_(
+        "{flow}: compared with its source {span} ago: of {covered} rows {late} had been missed, {deleted} were gone, {held} wait"
+    )
+    numbers = {name: f"{getattr(found, name):,}" for name in ("covered", "late", "deleted", "held")}
+    return _(text).format(flow=line.title or line.flow, span=span(found.secs_ago), **numbers)
 
 
 def _progress(line: FlowLine) -> str:

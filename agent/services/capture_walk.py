@@ -22,10 +22,10 @@ from agent.i18n import N_
 from agent.mapping import keys as canonical
 from agent.model import Append, Batch, Counters, FlowState, Op, Position, WalkKind, WalkOrder
 from agent.ports import CaptureLog, Clock, KeyLedger
+from agent.queries import AUDIT, Audit
 
 WALK: Final = "host:walk"
-AUDIT: Final = "host:audit"
-"""Names of facts in the memory of a flow: the walk that is on, and what the last comparison found."""
+"""The fact in the memory of a flow that tells of the walk that is on."""
 
 HELD: Final = "deletes_held"
 """The kind of gap that waits for somebody to say whether so much may be deleted."""
@@ -48,18 +48,6 @@ class WalkFact(msgspec.Struct, frozen=True, omit_defaults=True):
     certain: bool = False
     sweeping: bool = False
     routine: bool = False
-
-
-class Audit(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What the last comparison found: of `covered` rows `late` were missed before, `deleted` had gone, `held` wait."""
-
-    ended_at: str
-    covered: int
-    late: int
-    deleted: int
-    before: int
-    epoch: str
-    held: int = 0
 
 
 @dataclass(slots=True)
@@ -231,12 +219,6 @@ class Walks:
         now = self._clock.now().isoformat()
         self._audit = Audit(now, fact.covered, fact.late, fact.deleted, fact.before, fact.epoch, held)
         return {WALK: "", AUDIT: _write(self._audit)}
-
-
-def read_audit(memory: Mapping[str, str]) -> Audit | None:
-    """Return what the last comparison of a flow found, from the memory of the flow."""
-    text = memory.get(AUDIT, "")
-    return msgspec.json.decode(text, type=Audit) if text else None
 
 
 F = TypeVar("F", WalkFact, Audit)

@@ -18,7 +18,7 @@ import msgspec
 
 from agent.errors import Conflict, HuitongError
 from agent.i18n import N_
-from agent.model import LedgerRow, OutboxEntry, State, WalkOrder
+from agent.model import Gap, LedgerRow, OutboxEntry, State, WalkOrder
 from agent.queries import Closed, Item, Refusal, Trace
 from agent.services.capture_again import Former, Letter
 from agent.services.capture_records import DELETED_HASH, HASH_BYTES
@@ -67,6 +67,10 @@ class Files(Protocol):
 
     def trace(self, message_id: str) -> Trace | None:
         """Return everything known of one message; None when it is unknown."""
+        ...
+
+    def gaps(self, flow_name: str = "", *, closed: bool = False) -> Sequence[Gap]:
+        """Return the open gaps of a flow, or of all; with `closed` those that were closed too."""
         ...
 
     def item(self, item_id: str) -> Item | None:

@@ -16,6 +16,7 @@ from agent.i18n import N_
 from agent.model import ExchangeMessage, FlowState, State, WalkKind, WalkOrder
 from agent.ports import CaptureLog, Outbox
 from agent.queries import Closed, MessageRow, Operator
+from agent.services.capture_walk import HELD
 from agent.services.dead_letters import Capturing, DeadLetters, Files, Outcome, discarded, failed
 from agent.services.greeting import FORK
 from agent.wire.control import Control, Void
@@ -105,6 +106,10 @@ class Desk:
         Raises NotFound; Conflict when the flow does not run, or its source cannot be compared.
         """
         self._capture_of(flow).walk(WalkOrder(WalkKind.COMPARE, certain=accept_deletes)).result()
+        if accept_deletes:
+            for gap in self._files.gaps(flow):
+                if gap.kind == HELD:
+                    self._store.close_gap(flow, gap.number, by).result()
         self._note("accept-deletes" if accept_deletes else "compare", [flow], by)
 
     def backfill(self, flow: str, order: WalkOrder, by: Operator) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from agent.errors import HuitongError
 from agent.i18n import N_
 from agent.model import Finding
 from agent.ports import Clock
+from connectors.database.changelog.postgres import PostgresLog
 from connectors.database.dialects.base import Database, Session
 from connectors.database.settings import DatabaseFrom
 from connectors.database.streams.about import About
 from connectors.database.streams.choose import choose, find_way
+from connectors.database.survey import grants_for
 from connectors.database.tables.pages import Pages
 from connectors.database.tables.reader import TableReader
 from connectors.database.tables.shape import shape_of
 from connectors.database.tables.table import Table, ValueKind
+
+_DENIED: Final = re.compile(r"permission denied|command denied|access denied", re.IGNORECASE)
 
 
 def check_table(flow: str, database: Database, settings: DatabaseFrom, wanted: Sequence[str], clock: Clock) -> Sequence[Finding]:
@@ -39,10 +45,24 @@ def check_table(flow: str, database: Database, settings: DatabaseFrom, wanted: S
         subject = N_("capture")
         findings += _mode(About(flow, settings, TableReader(database, session, pages), clock))
     except HuitongError as error:
-        findings.append(_failed(subject, error))
+        findings.append(_denied(subject, error, flow, database, settings) or _failed(subject, error))
     finally:
         session.close()
     return findings
+
+
+def _denied(subject: str, error: HuitongError, flow: str, database: Database, settings: DatabaseFrom) -> Finding | None:
+    """Return the finding for a right that is missing, with what gives it; None when that is not what is wrong."""
+    if settings.table is None or not _DENIED.search(str(error)):
+        return None
+    quote = database.dialect.identifier_preparer.quote_identifier
+    schema, _dot, table = settings.table.rpartition(".")
+    names = [quote(schema), quote(table)] if schema else [quote(table)]
+    grants = [*grants_for(database, settings.mode, ".".join(names), schema or "public", database.account)]
+    if settings.mode in ("auto", "trigger") and database.name == "postgresql":
+        grants += PostgresLog(flow, ".".join(names), database.account).grants()
+    hint = N_("let the DBA run: {grants}") if grants else error.hint
+    return Finding(subject, ok=False, text=error.text, hint=hint, details={**error.details, "grants": "; ".join(grants)})
 
 
 def _failed(subject: str, error: HuitongError) -> Finding:

@@ -34,6 +34,9 @@ from connectors.database.tables.values import Place
 from connectors.database.walk import Part, Walker
 from connectors.wiring import Wiring
 
+_MODE = "mode"
+"""The fact in the memory of a flow that tells in which mode it was captured last."""
+
 _HELD_SECS = 0.05
 _NOTED_SECS = 10.0
 """How often the mark of a stream is stored that moves on although nothing of ours changes."""
@@ -181,6 +184,11 @@ class DatabaseSource:
         """See ports.Walkable."""
         self._no_walk()
         reached = self._reached(after)
+        if reached.walk is not None and not (reached.walk.kind is order.kind is WalkKind.COMPARE):
+            raise SourceRefused(
+                N_("the table is being read through already"),
+                hint=N_("wait until that is done: huitong status"),
+            )
         walk = Walk(order.kind, condition=self._condition(order), again=order.again, certain=order.certain)
         if walk.condition:
             self._reader_for(walk.condition).by_key(None, 1)  # refused now rather than on the way
@@ -369,7 +377,7 @@ class DatabaseSource:
         self._pace.took(part.walked.covered)
         more = part.then is not None or not self._open.chosen.walks
         batch = self._open.batches.of_page(part.page, position, more=more, loading=loading)
-        return replace(batch, walked=part.walked, memory=part.memory)
+        return replace(batch, walked=part.walked, memory={**part.memory, _MODE: reached.mode})
 
     def _estimate(self, done: int) -> int | None:
         total = self._open.total
@@ -386,5 +394,5 @@ def _mode_of(belonging: Belonging, state: FlowState) -> str | None:
     try:
         reached = belonging.decode(state.position)
     except SourceGone:  # reading will tell
-        return None
-    return reached.mode if reached is not None else None
+        return state.memory.get(_MODE)
+    return reached.mode if reached is not None else state.memory.get(_MODE)

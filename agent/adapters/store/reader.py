@@ -6,7 +6,7 @@ the folding of the write-ahead log; lists are paged by key, never by offset.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,6 +47,7 @@ from agent.adapters.store.tables import (
     activity,
     flow,
     gap,
+    memory,
     message,
     meta,
     quarantine,
@@ -123,6 +124,12 @@ class StoreReader:
         """Return every flow, by name, without its memory."""
         with self._readers.lend() as db:
             return reads.flows(db)
+
+    def facts(self, name: str) -> Mapping[str, str]:
+        """Return one fact from the memory of each flow that remembers it, by flow."""
+        query = select(flow.c.name, memory.c.value).join_from(memory, flow).where(memory.c.name == name)
+        with self._ask() as db:
+            return {str(of): str(value) for of, value in db.execute(query)}
 
     def depth(self) -> Sequence[Depth]:
         """Return how much of every flow is in which state."""

@@ -74,6 +74,7 @@ class Database(ABC):
 
     name: ClassVar[str]  # as SQLAlchemy and operators call it
     row_values: ClassVar[bool] = True
+    account = ""  # who reads; a file knows no accounts
 
     def __init__(self, time_zone: str) -> None:
         self._zone = ZoneInfo(time_zone)

@@ -78,6 +78,7 @@ class MysqlDatabase(Database):
 
     def __init__(self, settings: MysqlConnection, password: str | None, time_zone: str) -> None:
         self._settings = settings
+        self.account = settings.user
         self._password = password
         super().__init__(time_zone)
 

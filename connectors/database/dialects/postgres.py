@@ -75,6 +75,7 @@ class PostgresDatabase(Database):
 
     def __init__(self, settings: PostgresConnection, password: str | None, application: str, time_zone: str) -> None:
         self._settings = settings
+        self.account = settings.user
         self._password = password
         self._application = application
         super().__init__(time_zone)
@@ -161,13 +162,8 @@ class PostgresDatabase(Database):
                 iso = sa.func.replace(text, sa.literal_column("' '"), sa.literal_column("'T'"))
                 # The session is in UTC, so the offset is always written +00.
                 return sa.case((sa.func.isfinite(expression), iso.concat(sa.literal_column("':00'"))), else_=text)
-            case _ if isinstance(column.type, postgresql.JSON):
-                # The JSON null is no value, and white space around a document no part of it: a row as JSON keeps neither.
-                return sa.func.nullif(sa.func.btrim(text, sa.literal_column("E' \\t\\n\\r'")), sa.literal_column("'null'"))
-            case _ if isinstance(column.type, postgresql.MONEY):
-                return sa.cast(sa.cast(expression, types.Numeric()), types.Text())
             case _:
-                return expression
+                return _by_type(column.type, expression, text)
 
     def result_type(self, _session: Session, found: Any) -> types.TypeEngine[Any]:
         """See Database."""
@@ -214,6 +210,23 @@ class PostgresDatabase(Database):
         if state is not None and state.startswith(_QUOTES_VALUES):
             return SourceRefused(why=f"{type(error).__name__} ({state})")
         return unavailable(error) if state is not None and state.startswith(_PASSING) else refused(error)
+
+
+def _by_type(
+    type_: types.TypeEngine[Any], expression: sa.ColumnElement[Any], text: sa.ColumnElement[Any]
+) -> sa.ColumnElement[Any]:
+    """Return what selects a column of a type that needs help to be canonical; the column itself for all others."""
+    match type_:
+        case postgresql.ARRAY():
+            # A row as JSON keeps the members of an array and not where it begins.
+            return sa.func.regexp_replace(text, sa.literal_column("'^(\\[[-0-9]+:[-0-9]+\\])+='"), sa.literal_column("''"))
+        case postgresql.JSON():
+            # The JSON null is no value, and white space around a document no part of it: a row as JSON keeps neither.
+            return sa.func.nullif(sa.func.btrim(text, sa.literal_column("E' \\t\\n\\r'")), sa.literal_column("'null'"))
+        case postgresql.MONEY():
+            return sa.cast(sa.cast(expression, types.Numeric()), types.Text())
+        case _:
+            return expression
 
 
 def _with_loaders(cursor: Any, text: type[Any]) -> Any:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Final, NamedTuple
 
+from psycopg import postgres
+
 from agent.model import Value
 
 
@@ -174,7 +176,9 @@ def reader_of(type_oid: int, base_oid: int | None = None) -> Callable[[str], Val
 
     `base_oid` is the type a domain rests on. Statements load a domain as its base, but do not rewrite its text.
     """
-    return _LOADED.get(base_oid) if base_oid is not None else _LOADED.get(type_oid) or _SHOWN.get(type_oid)
+    if base_oid is not None:
+        return _LOADED.get(base_oid)
+    return _LOADED.get(type_oid) or _SHOWN.get(type_oid) or (_array if type_oid in _ARRAYS else None)
 
 
 def _boolean(text: str) -> bool:
@@ -206,6 +210,10 @@ def _document(text: str) -> str | None:
     return None if bare == "null" else bare
 
 
+def _array(text: str) -> str:
+    return text.partition("=")[2] if text.startswith("[") else text
+
+
 _LOADED: Final[Mapping[int, Callable[[str], Value]]] = {
     16: _boolean,
     17: _octets,
@@ -227,6 +235,8 @@ _SHOWN: Final[Mapping[int, Callable[[str], Value]]] = {
     3802: _document,
 }
 """Types whose text is rewritten: json, money, char(n), timestamp, timestamptz, jsonb."""
+
+_ARRAYS: Final = frozenset(info.array_oid for info in postgres.types if info.array_oid)
 
 
 # -- the kinds of messages -------------------------------------------------------------------------------------------

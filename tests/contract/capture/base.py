@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from connectors.database.streams.watermark import WatermarkStream
 from tests.contract.capture.rig import Rig
 from tests.contract.capture.sites import Site
 
@@ -27,6 +28,12 @@ class CaptureBase:
     def own_site(self) -> Iterator[Site]:
         """A database on a server that nobody else uses."""
         raise NotImplementedError
+
+    @pytest.fixture(autouse=True)
+    def jumping_clock(self, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The test's clock jumps ahead of the server's, which looks as if that had been set back."""
+        if mode == "watermark":
+            monkeypatch.setattr(WatermarkStream, "_set_back", lambda *_: None)
 
     @pytest.fixture
     def made(self) -> Iterator[list[Rig]]:

@@ -17,12 +17,13 @@ from tests.contract.capture.sites import Hand, MariadbSite, Site
 from tests.contract.capture.value_cases import latest
 
 MODES = ("trigger", "binlog", "watermark", "polling", "compare")  # a further mode is a further word
+QUICK = ("trigger", "binlog")  # the others are part of the long form
 
 
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore:Did not recognize type")
 class TestCaptureMariadb(CaptureContract):
-    @pytest.fixture(params=MODES)
+    @pytest.fixture(params=[mode if mode in QUICK else pytest.param(mode, marks=pytest.mark.long) for mode in MODES])
     def mode(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 

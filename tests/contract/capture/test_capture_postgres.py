@@ -15,12 +15,13 @@ from tests.contract.capture.rig import Rig
 from tests.contract.capture.sites import Hand, PostgresSite, Site
 
 MODES = ("trigger", "slot", "watermark", "polling", "compare")  # a further mode is a further word
+QUICK = ("trigger", "slot")  # the others are part of the long form
 
 
 @pytest.mark.integration
 @pytest.mark.filterwarnings("ignore:Did not recognize type")
 class TestCapturePostgres(CaptureContract):
-    @pytest.fixture(params=MODES)
+    @pytest.fixture(params=[mode if mode in QUICK else pytest.param(mode, marks=pytest.mark.long) for mode in MODES])
     def mode(self, request: pytest.FixtureRequest) -> str:
         return str(request.param)
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import SourceGone
+from agent.mapping.keys import values as read_key
 from agent.model import START, Position, WalkKind
 from connectors.database.position import Belonging, Reached, Walk
-from agent.mapping.keys import values as read_key
 
 BELONGING = Belonging("public.qszt", ("bdcdyh", "xh"), "updated_at", None)
 values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text() | st.binary()
