@@ -50,6 +50,11 @@ class MemoryReader:
         """Return every flow, by name, without its memory."""
         return self._store.flows()
 
+    def facts(self, name: str) -> Mapping[str, str]:
+        """Return one fact from the memory of each flow that remembers it, by flow."""
+        flows = self._store.tables.flows.values()
+        return {row.flow: row.memory[name] for row in flows if name in row.memory}
+
     def depth(self) -> Sequence[Depth]:
         """Return how much of every flow is in which state."""
         return self._store.depth()
