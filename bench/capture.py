@@ -123,6 +123,7 @@ def capture(database: PostgresDatabase, folder: Path, options: argparse.Namespac
         CapturePlan("wide", "bench", SPEC, page_rows=options.page_rows, in_flight=options.in_flight),
         source=source(database, options.page_rows),
         log=store,
+        ledger=store,
         writer_for=lambda epoch: MessageWriter(
             sender="bench",
             receiver="51",

@@ -53,7 +53,7 @@ def check_table(flow: str, database: Database, settings: DatabaseFrom, wanted: S
 
 def _denied(subject: str, error: HuitongError, flow: str, database: Database, settings: DatabaseFrom) -> Finding | None:
     """Return the finding for a right that is missing, with what gives it; None when that is not what is wrong."""
-    if settings.table is None or not _DENIED.search(str(error)):
+    if settings.table is None or "grant" in error.details or not _DENIED.search(str(error)):
         return None
     quote = database.dialect.identifier_preparer.quote_identifier
     schema, _dot, table = settings.table.rpartition(".")

@@ -73,7 +73,7 @@ class Walker:
             page, full = self._timed(lambda size: self._reader.by_key(after, size, chunk.upto), limit)
             upto = self._reader.key_of(page.rows[-1]) if full else chunk.upto
             digest = self._reader.digest(after, upto) if still and not page.suspicious else None
-        if full and upto is not None:
+        if full and upto is not None and upto != chunk.upto:  # a part that just fills a page stays whole
             return self._part(walk, page, ended=False, chunk=self._chunks.cut(walk.chunk, upto, digest))
         self._chunks.put(walk.chunk, replace(chunk, digest=digest))
         return self._part(walk, page, ended=chunk.following is None, chunk=chunk.following)

@@ -181,6 +181,7 @@ class Line:
             CapturePlan(FLOW, CODE, self._spec),
             source=self.source,
             log=self.store,
+            ledger=self.store,
             writer_for=self._writer,
             events=self.events,
             clock=self.clock,

@@ -40,7 +40,7 @@ SPEC: Final = MapSpec(
     key=("id",),
 )
 ALL_COLUMNS: Final = MapSpec(fields=(), key=("id",), same_names=True)
-PATIENCE_SECS: Final = 8.0
+PATIENCE_SECS: Final = 60.0
 
 
 class Died(BaseException):

@@ -322,7 +322,9 @@ class MariadbSite(Site):
 
     def switch(self, wiring: Wiring[DatabaseFrom], *, on: bool) -> None:
         ddl = ddl_of(wiring)
-        self.do(*(s for s in (ddl.create if on else ddl.drop) if s.startswith(("CREATE TRIGGER", "DROP TRIGGER"))))
+        chosen = [s for s in (ddl.create if on else ddl.drop) if s.startswith("SET ") or "TRIGGER" in s.partition("\n")[0]]
+        with self.hand() as hand:  # one session: what it is set to is stored with the triggers
+            hand.do(*(s for s in chosen if not s.startswith("GRANT")))
 
     def behind(self, wiring: Wiring[DatabaseFrom], *statements: str) -> None:
         with self.hand() as hand:

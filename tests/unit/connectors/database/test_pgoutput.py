@@ -182,9 +182,7 @@ def test_values_are_those_of_a_statement(type_oid: int, base: int | None, text: 
     assert repr(read(text)) == repr(value)
 
 
-@pytest.mark.parametrize(
-    "type_oid, base", [(25, None), (1700, None), (16_500, None), (16_501, 1184), (16_502, 1042)]
-)
+@pytest.mark.parametrize("type_oid, base", [(25, None), (1700, None), (16_500, None), (16_501, 1184), (16_502, 1042)])
 def test_other_values_are_their_text(type_oid: int, base: int | None) -> None:
     """Text, decimals, JSON, types of extensions, and domains whose base a statement does not rewrite."""
     assert reader_of(type_oid, base) is None
