@@ -37,7 +37,6 @@ from agent.testing.workload_judge import Verdict, judge_changes, judge_inserts, 
 from agent.testing.workload_sites import MariadbSite, PostgresSite, Site, SqliteSite
 from agent.testing.workload_truth import Captured, Truth
 from agent.testing.workload_writer import Plan
-from connectors.database.connect import database_of
 from connectors.database.ddl import ddl_of
 from connectors.database.settings import DatabaseFrom, MysqlConnection, PostgresConnection, SqliteConnection
 from connectors.database.source import DatabaseSource
@@ -62,7 +61,7 @@ class Mode:
 
 def as_told(site: Site, wiring: Wiring[DatabaseFrom]) -> None:
     """Run what `huitong source ddl` tells the DBA to run."""
-    told = ddl_of(wiring.flow, wiring.settings, database_of(wiring), wiring.columns, wiring.clock, account_of(site))
+    told = ddl_of(wiring, account_of(site))
     for statement in told.create:
         site.rows(statement)
 
