@@ -391,6 +391,7 @@ class CaptureService(Service):
             self._reading.exception()
             self._reading = None
             self._due.set()
+        flow.harvest(wait=True)
         order = self._walks.order(order)
         flow.begin_walk(self._ask(source.begin_walk, flow.position, order).result(), order)
 

@@ -20,6 +20,7 @@ class Sweeper:
 
     def advance(self, flow: OpenFlow, source: Source, passes: int) -> bool:
         """Do the next step. False means that a pass of capture has to be completed first; `passes` counts those that were."""
+        flow.harvest(wait=True)  # the ledger answers for what is committed, and the end of the walk may still be under way
         if self._walks.waiting:
             if passes <= self._since:
                 return False
