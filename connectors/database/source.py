@@ -31,7 +31,7 @@ from connectors.database.streams.stream import Answered, Changes, Mark
 from connectors.database.tables.pages import Pages
 from connectors.database.tables.reader import TableReader
 from connectors.database.tables.values import Place
-from connectors.database.walk import Part, Walker
+from connectors.database.walk import Part, Walker, walk_after
 from connectors.wiring import Wiring
 
 _MODE = "mode"
@@ -221,11 +221,9 @@ class DatabaseSource:
     def _changes(self, reached: Reached, after: Position, limit: int) -> Batch:
         """Read on in the stream alone."""
         changes = self._read_stream(reached.mark, limit)
-        again = self._walk_after(changes, reached.walk)
-        if changes.rows or changes.more or again is not None:
-            self._ahead = None  # what is read now may lead back to the mark that was stored before
+        if changes.more or changes.tell_something:
             self._noted_at = self._clock.monotonic()
-            return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
+            return self._telling(changes, reached)
         self._ahead = (reached.mark, changes.mark)
         now = self._clock.monotonic()
         if changes.mark == reached.mark or now - self._noted_at < _NOTED_SECS:
@@ -241,11 +239,9 @@ class DatabaseSource:
             part = self._open.walker.step(reached.walk, limit)
             held = self._held = _Held(reached.walk, part, self._open.chosen.stream.head())
         changes = self._read_stream(reached.mark, limit)
-        again = self._walk_after(changes, reached.walk)
-        if changes.rows or again is not None:
-            self._ahead = None
+        if changes.tell_something:
             held.touched.update(map(self._open.reader.key_of, changes.rows))
-            return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
+            return self._telling(changes, reached)
         if changes.mark != reached.mark:
             self._ahead = (reached.mark, changes.mark)
         if not self._open.chosen.stream.covers(changes.mark, held.head):
@@ -267,13 +263,20 @@ class DatabaseSource:
             changes = self._read_stream(reached.mark, limit)
             if not changes.more:
                 self._polled_at = self._clock.monotonic()
-            if changes.rows:
-                self._ahead = None
-                return self._batch_of(changes, Reached(reached.mode, changes.mark, reached.walk))
+            if changes.tell_something:
+                return self._telling(changes, reached)
         part = self._open.walker.step(reached.walk, limit)
         if reached.walk.kind is WalkKind.COMPARE and (settled := getattr(stream, "settled", None)):
             part = replace(part, walked=replace(part.walked, settled=settled(reached.mark, part.page.rows)))
         return self._batch_of_part(part, reached)
+
+    def _telling(self, changes: Changes, reached: Reached) -> Batch:
+        """Return the batch of changes, and begin the walk that they ask for."""
+        self._ahead = None  # what is read now may lead back to the mark that was stored before
+        again = walk_after(changes, reached.walk)
+        if again is not None:
+            self._open.walker.changed = None  # what the host knew was for another walk
+        return self._batch_of(changes, Reached(reached.mode, changes.mark, again or reached.walk))
 
     def _read_stream(self, mark: Mark, limit: int) -> Changes:
         if self._ahead is not None and self._ahead[0] == mark:
@@ -332,16 +335,6 @@ class DatabaseSource:
                 N_("there is nothing to compare in mode status: rows that the application did not hand over are not its records"),
                 hint=N_("to send rows again, let the application set their status back to pending"),
             )
-
-    @staticmethod
-    def _walk_after(changes: Changes, on: Walk | None) -> Walk | None:
-        """Return the walk that changes ask for, because they cannot tell all that happened; None when they do not.
-
-        What is on gives way: a comparison covers it. One that was accepted stays so.
-        """
-        if not (changes.emptied or changes.doubt):
-            return None
-        return Walk(WalkKind.COMPARE, certain=changes.emptied or (on is not None and on.certain))
 
     def _condition(self, order: WalkOrder) -> str:
         return condition_of(order, self._open.reader.pages.shape, self._entity)

@@ -16,6 +16,7 @@ from agent.model import Walked, WalkKind
 from agent.ports import Clock
 from connectors.database.chunks import Chunks
 from connectors.database.position import Walk
+from connectors.database.streams.stream import Changes
 from connectors.database.tables.reader import Page, TableReader
 
 _LONG_SECS: Final = 1.0
@@ -115,3 +116,13 @@ class Walker:
         elif took < _SHORT_SECS:
             self._size = size * 2
         return page, len(page.rows) == size
+
+
+def walk_after(changes: Changes, on: Walk | None) -> Walk | None:
+    """Return the walk that changes ask for, because they cannot tell all that happened; None when they do not.
+
+    What is on gives way: a comparison covers it. One that was accepted stays so.
+    """
+    if not (changes.emptied or changes.doubt):
+        return None
+    return Walk(WalkKind.COMPARE, certain=changes.emptied or (on is not None and on.certain))

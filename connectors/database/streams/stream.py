@@ -41,6 +41,11 @@ class Changes:
     doubt: bool = False  # changes may have been missed that only a comparison finds
     suspicious: bool = False  # some rows hold text that is not valid
 
+    @property
+    def tell_something(self) -> bool:
+        """Whether there is something that the host has to know."""
+        return bool(self.rows) or self.emptied or self.doubt
+
 
 class Stream(Protocol):
     """Follows the changes of one table. Belongs to the thread of its source; made anew for each opening of it."""
