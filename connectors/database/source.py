@@ -63,6 +63,7 @@ class _Open:
     batches: BatchMaker
     total: int | None
     fresh: bool  # nothing was ever captured of this flow
+    untold: dict[str, str]  # facts that the store does not know yet
 
 
 class DatabaseSource:
@@ -307,14 +308,16 @@ class DatabaseSource:
         total = None
         if not state.loaded and self._settings.where is None and self._settings.query is None:
             total = self._database.estimate(session, shape.table)
+        chosen = choose(self._flow, self._settings, reader, self._clock, _mode_of(self._belonging, state))
         return _Open(
             session=session,
             reader=reader,
-            chosen=choose(self._flow, self._settings, reader, self._clock, _mode_of(self._belonging, state)),
+            chosen=chosen,
             walker=Walker(reader, self._reader_for, Chunks(state.memory), self._clock),
             batches=BatchMaker(self._database, shape, self._entity),
             total=total,
             fresh=state.counters.next_ordinal == 1,
+            untold={} if state.memory.get(_MODE) == chosen.mode else {_MODE: chosen.mode},
         )
 
     def _reached(self, after: Position) -> Reached:
@@ -370,7 +373,8 @@ class DatabaseSource:
         self._pace.took(part.walked.covered)
         more = part.then is not None or not self._open.chosen.walks
         batch = self._open.batches.of_page(part.page, position, more=more, loading=loading)
-        return replace(batch, walked=part.walked, memory={**part.memory, _MODE: reached.mode})
+        facts, self._open.untold = {**self._open.untold, **self._open.walker.facts()}, {}
+        return replace(batch, walked=part.walked, memory=facts)
 
     def _estimate(self, done: int) -> int | None:
         total = self._open.total

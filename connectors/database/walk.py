@@ -8,8 +8,7 @@ captured.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 from typing import Final
 
 from agent.model import Walked, WalkKind
@@ -31,7 +30,6 @@ class Part:
     page: Page
     walked: Walked
     then: Walk | None
-    memory: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Walker:
@@ -45,6 +43,10 @@ class Walker:
         self._size = 0
         self.changed: frozenset[int] | None = None
         """Chunks in which the host knows of changes since the comparison before; None when that is not known."""
+
+    def facts(self) -> Mapping[str, str]:
+        """Return what is to be remembered of the parts since this was asked last; it belongs to the step that is given next."""
+        return self._chunks.changed()
 
     def step(self, walk: Walk, limit: int) -> Part:
         """Read on. Raises SourceUnavailable, SourceRefused."""
@@ -100,10 +102,10 @@ class Walker:
             certain=walk.certain,
         )
         if ended:
-            return Part(page, walked, None, self._chunks.changed())
+            return Part(page, walked, None)
         after = self._chunks.get(walk.chunk).upto if compared else self._reader.key_of(page.rows[-1])
         then = replace(walk, after=after, done=walk.done + rows, chunk=chunk if chunk is not None else walk.chunk)
-        return Part(page, walked, then, self._chunks.changed())
+        return Part(page, walked, then)
 
     def _timed(self, read: Callable[[int], Page], limit: int) -> tuple[Page, bool]:
         """Read a page and tell whether it is full. Its size, `limit` at most, follows from what reading takes."""
