@@ -29,7 +29,7 @@ _COLUMNS: Final = (N_("flow"), N_("name"), N_("message type"), N_("state"), N_("
 _GAPS: Final = (N_("flow"), N_("number"), N_("kind"), N_("since"), N_("closed at"), N_("text"))
 
 
-@group("flow", N_("List, pause and resume flows."))
+@group("flow", N_("List, pause, resume, compare and backfill flows."))
 def flow() -> None:
     """Group of flow commands."""
 
@@ -174,13 +174,15 @@ def compare(session: Session, name: str, why: str, accept_deletes: bool) -> None
 @option("--to-key", "last", default="", metavar=N_("KEY"), help=N_("rows whose key has this value or a smaller one"))
 @option("--again", is_flag=True, help=N_("send also what is equal to what was sent last, as a new version"))
 @option("--dry-run", is_flag=True, help=N_("count the rows and do nothing"))
-@WHY
+@option("--why", default="", metavar=N_("TEXT"), help=N_("reason, kept for the auditor"))
 @pass_session
 def backfill(session: Session, /, name: str, why: str, dry_run: bool, **chosen: Any) -> None:
     """Begin a backfill, or count what it would read."""
     settings = load_agent_settings([session.config]).value
     if not any(value for key, value in chosen.items() if key != "again"):
         raise click.UsageError(_(N_("say which rows: --where, --since, --until, --from-key or --to-key")))
+    if not why and not dry_run:
+        raise click.UsageError(_(N_("say why: --why TEXT")))
     if dry_run:
         found: Any = ask(settings, handlers(settings), "flow.count", flow=name, **chosen)
         session.output.data({"flow": name, **found}, lambda: [_(N_("{flow}: {rows} rows")).format(flow=name, **found)])

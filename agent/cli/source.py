@@ -48,7 +48,9 @@ def ddl(session: Session, name: str, account: str, drop: bool) -> None:
 
 
 def _lines(flow: str, mode: str, statements: Sequence[str]) -> Iterator[str]:
-    one = N_("-- flow {flow}, mode {mode}: read it, then let an owner of the table run it in one transaction")
+    one = N_(
+        "-- flow {flow}, mode {mode}: read it, then let an owner of the table run it in one session, and in one transaction where the database has that for such statements"
+    )
     each = N_("-- flow {flow}, mode {mode}: read it, then let an owner of the table run it, statement by statement")
     yield _(each if mode == "slot" else one).format(flow=flow, mode=mode)
     for statement in statements:

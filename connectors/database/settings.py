@@ -280,7 +280,9 @@ class DatabaseFrom(SettingsModel):
         default=20,
         ge=0,
         le=100,
-        more=N_("When more are gone, none is deleted; a numbered gap says so: huitong flow compare FLOW --accept-deletes."),
+        more=N_(
+            "When more are gone, none is deleted; a numbered gap says so: huitong flow compare FLOW --accept-deletes --why TEXT."
+        ),
         examples=("20",),
     )
     overlap: Annotated[Duration, lasting("0s", "7d")] = setting(
