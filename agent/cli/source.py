@@ -49,7 +49,7 @@ def ddl(session: Session, name: str, account: str, drop: bool) -> None:
 
 def _lines(flow: str, mode: str, statements: Sequence[str]) -> Iterator[str]:
     one = N_(
-        "-- flow {flow}, mode {mode}: read it, then let an owner of the table run it in one session, and in one transaction where the database has that for such statements"
+        "-- flow {flow}, mode {mode}: read it, then let an owner of the table run it in one session (transaction, where possible)"
     )
     each = N_("-- flow {flow}, mode {mode}: read it, then let an owner of the table run it, statement by statement")
     yield _(each if mode == "slot" else one).format(flow=flow, mode=mode)
