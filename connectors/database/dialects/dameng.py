@@ -20,7 +20,8 @@ from sqlalchemy.dialects.oracle.base import OracleDialect
 
 from agent.errors import HuitongError, SourceRefused
 from agent.model import Value
-from connectors.database.dialects.base import Database, Row, Session, change_columns, refused, too_slow, unavailable
+from connectors.database.dialects.base import Row, Session, change_columns, refused, too_slow, unavailable
+from connectors.database.dialects.driven import DrivenDatabase
 from connectors.database.dialects.oracle import Named, Rownum, plain_decimal, plain_float
 from connectors.database.servers import DamengConnection
 from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind
@@ -172,7 +173,7 @@ class DamengNames(OracleDialect):
         return found
 
 
-class DamengDatabase(Database):
+class DamengDatabase(DrivenDatabase[DamengConnection]):
     """A Dameng database. The account needs nothing but SELECT. The driver itself keeps sessions from writing.
 
     As the server is set up by default, the empty string is NULL or not as in Oracle mode or MySQL mode.
@@ -181,13 +182,6 @@ class DamengDatabase(Database):
     name = "dameng"
     row_values: ClassVar[bool] = False
 
-    def __init__(self, settings: DamengConnection, password: str | None, application: str, time_zone: str, driver: Any) -> None:
-        self._settings = settings
-        self._password = password
-        self._application = application
-        self._driver = driver
-        super().__init__(time_zone)
-
     def sqlalchemy_url(self) -> str:
         """See Database."""
         registry.register("huitong.dameng", __name__, "DamengNames")
@@ -195,7 +189,7 @@ class DamengDatabase(Database):
 
     def engine_options(self) -> dict[str, Any]:
         """See Database."""
-        return {"module": self._driver, "enable_offset_fetch": False}
+        return {**super().engine_options(), "enable_offset_fetch": False}
 
     def connect_driver(self) -> Any:
         """See Database."""

@@ -19,7 +19,8 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from agent.errors import HuitongError, SourceRefused
 from agent.model import Value
-from connectors.database.dialects.base import Database, Row, Session, change_columns, refused, too_slow, unavailable
+from connectors.database.dialects.base import Row, Session, change_columns, refused, too_slow, unavailable
+from connectors.database.dialects.driven import DrivenDatabase
 from connectors.database.dialects.oracle import Named, plain_float
 from connectors.database.servers import KingbaseConnection, OpengaussConnection
 from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind
@@ -163,25 +164,11 @@ class PostgresNames(PGDialect_psycopg2):
         return found
 
 
-class PostgresLike(Database):
+class PostgresLike(DrivenDatabase[KingbaseConnection | OpengaussConnection]):
     """A database that descends from PostgreSQL, through a driver made after psycopg2."""
 
     system_identifiers: ClassVar[tuple[str, ...]] = ("SELECT CAST(system_identifier AS text) FROM pg_control_system()",)
     """Statements that give what a cluster and its standbys share, in the order they are tried."""
-
-    def __init__(
-        self,
-        settings: KingbaseConnection | OpengaussConnection,
-        password: str | None,
-        application: str,
-        time_zone: str,
-        driver: Any,
-    ) -> None:
-        self._settings = settings
-        self._password = password
-        self._application = application
-        self._driver = driver
-        super().__init__(time_zone)
 
     def sqlalchemy_url(self) -> str:
         """See Database."""
@@ -190,7 +177,7 @@ class PostgresLike(Database):
 
     def engine_options(self) -> dict[str, Any]:
         """See Database."""
-        return {"module": self._driver, "use_native_hstore": False}
+        return {**super().engine_options(), "use_native_hstore": False}
 
     def connect_driver(self) -> Any:
         """See Database."""

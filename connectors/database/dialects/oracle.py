@@ -24,7 +24,8 @@ from sqlalchemy.dialects.oracle.oracledb import OracleDialect_oracledb
 from agent.errors import HuitongError, SourceRefused
 from agent.i18n import N_
 from agent.model import Value
-from connectors.database.dialects.base import Database, Row, Session, change_columns, first_line, too_slow, unavailable
+from connectors.database.dialects.base import Row, Session, change_columns, first_line, too_slow, unavailable
+from connectors.database.dialects.driven import DrivenDatabase
 from connectors.database.servers import OracleConnection
 from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind
 
@@ -103,7 +104,7 @@ class OracleNames(OracleDialect_oracledb):
         return name
 
 
-class OracleDatabase(Database):
+class OracleDatabase(DrivenDatabase[OracleConnection]):
     """An Oracle database. The account needs CREATE SESSION and SELECT on the tables.
 
     In Oracle the empty string is NULL. Before version 23 no session can be made read-only as such: we send nothing but
@@ -113,13 +114,6 @@ class OracleDatabase(Database):
     name = "oracle"
     row_values: ClassVar[bool] = False  # Oracle compares lists only for equality
 
-    def __init__(self, settings: OracleConnection, password: str | None, application: str, time_zone: str, driver: Any) -> None:
-        self._settings = settings
-        self._password = password
-        self._application = application
-        self._driver = driver
-        super().__init__(time_zone)
-
     def sqlalchemy_url(self) -> str:
         """See Database."""
         registry.register("huitong.oracle", __name__, "OracleNames")
@@ -127,7 +121,7 @@ class OracleDatabase(Database):
 
     def engine_options(self) -> dict[str, Any]:
         """See Database."""
-        return {"module": self._driver, "enable_offset_fetch": False}
+        return {**super().engine_options(), "enable_offset_fetch": False}
 
     def connect_driver(self) -> Any:
         """See Database."""

@@ -19,7 +19,8 @@ from sqlalchemy.dialects.mssql.pymssql import MSDialect_pymssql
 
 from agent.errors import HuitongError, SourceRefused, SourceUnavailable
 from agent.model import Value
-from connectors.database.dialects.base import Database, Row, Session, too_slow
+from connectors.database.dialects.base import Row, Session, too_slow
+from connectors.database.dialects.driven import DrivenDatabase
 from connectors.database.servers import SqlServerConnection
 from connectors.database.tables.result import ResultType, no_rows
 from connectors.database.tables.table import Column, Table, ValueKind, column_expression, standard_kind
@@ -77,7 +78,7 @@ class SqlServerNames(MSDialect_pymssql):
         return True
 
 
-class SqlServerDatabase(Database):
+class SqlServerDatabase(DrivenDatabase[SqlServerConnection]):
     """A database of SQL Server. The account needs CONNECT and SELECT on the tables.
 
     No session can be made read-only: ApplicationIntent=ReadOnly says what is meant, and lets an availability group answer
@@ -90,21 +91,13 @@ class SqlServerDatabase(Database):
     def __init__(
         self, settings: SqlServerConnection, password: str | None, application: str, time_zone: str, driver: Any
     ) -> None:
-        self._settings = settings
-        self._password = password
-        self._application = application
-        self._driver = driver
         self._snapshots = False
-        super().__init__(time_zone)
+        super().__init__(settings, password, application, time_zone, driver)
 
     def sqlalchemy_url(self) -> str:
         """See Database."""
         registry.register("huitong.sqlserver", __name__, "SqlServerNames")
         return "huitong+sqlserver://"
-
-    def engine_options(self) -> dict[str, Any]:
-        """See Database."""
-        return {"module": self._driver}
 
     def connect_driver(self) -> Any:
         """See Database."""
